@@ -1,0 +1,1 @@
+//! Users, identities, and who a WeChat identity turns out to be.

@@ -1,0 +1,5 @@
+//! What the operator wrote, and the validated settings that the program runs on.
+
+pub mod settings;
+
+pub use settings::Settings;

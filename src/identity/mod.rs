@@ -1,0 +1,1 @@
+//! What an upstream learns about a person: assertion, headers, signing keys.

@@ -1,0 +1,1 @@
+//! Tickets and the ways to log in.

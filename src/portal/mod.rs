@@ -1,0 +1,3 @@
+//! What Menshen itself answers, under the reserved prefix.
+
+pub mod code;

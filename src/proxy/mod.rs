@@ -1,0 +1,1 @@
+//! Pingora: assembly, hooks, normaliser, client address, upstreams, responses.

@@ -1,0 +1,1 @@
+//! A stand-in for WeChat's servers and for the phone.

@@ -1,0 +1,1 @@
+//! What a browser holds after a login.

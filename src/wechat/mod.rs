@@ -1,0 +1,1 @@
+//! Clients for WeChat's servers.
