@@ -1,1 +1,3 @@
 //! What a browser holds after a login.
+
+pub mod seal;
