@@ -1,1 +1,6 @@
 //! What an upstream learns about a person: assertion, headers, signing keys.
+
+pub mod assertion;
+pub mod headers;
+pub mod person;
+pub mod wrap;
