@@ -156,7 +156,10 @@ impl SigningKey {
                 let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(bad)?;
                 document.as_ref().to_vec()
             }
-            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&random).map_err(bad)?.as_ref().to_vec(),
+            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8v1(&random)
+                .map_err(bad)?
+                .as_ref()
+                .to_vec(),
             Algorithm::Rs256 => {
                 use aws_lc_rs::encoding::AsDer;
                 let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).map_err(bad)?;

@@ -27,7 +27,6 @@ impl HeaderPlan {
     /// # Errors
     /// [`BadHeaderName`] for a name that is not a token.
     pub fn of(set: &HeaderSet) -> Result<Self, BadHeaderName> {
-        let name = |text: &str| HeaderName::try_from(text).map_err(|_| BadHeaderName(text.to_owned()));
         let preset = |table: &[(&'static str, Claim)]| {
             table
                 .iter()
@@ -82,6 +81,14 @@ impl HeaderPlan {
             .filter(|(_, value)| !value.is_empty())
             .collect()
     }
+}
+
+/// A header name as the operator wrote it.
+///
+/// # Errors
+/// [`BadHeaderName`] for text that is not a token.
+pub fn name(text: &str) -> Result<HeaderName, BadHeaderName> {
+    HeaderName::try_from(text).map_err(|_| BadHeaderName(text.to_owned()))
 }
 
 /// Percent-encodes `%` and all bytes outside printable ASCII; leading and trailing spaces too, which a parser would trim.

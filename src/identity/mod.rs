@@ -2,5 +2,6 @@
 
 pub mod assertion;
 pub mod headers;
+pub mod outgoing;
 pub mod person;
 pub mod wrap;

@@ -1,3 +1,7 @@
 //! What a browser holds after a login.
 
+pub mod cache;
+pub mod cookie;
+pub mod revocation;
 pub mod seal;
+pub mod token;

@@ -1,0 +1,158 @@
+//! Names and attributes of Menshen's own cookies.
+//!
+//! Over HTTPS the names carry `__Host-` (RFC 6265bis), so that neither a sibling host nor plain HTTP can plant one, and
+//! only those names are read; ticket cookies have a path and therefore `__Secure-`, and are bound to the browser cookie.
+
+use cookie::time::Duration;
+use cookie::{Cookie, SameSite};
+
+use crate::config::settings;
+
+/// The names in use, fixed by the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieNames {
+    /// Session.
+    pub session: String,
+    /// Random, one per browser.
+    pub browser: String,
+    /// Who signed in here last.
+    pub last_user: String,
+    /// The browser's half of a ticket, at the ticket's path.
+    pub ticket: String,
+    https: bool,
+    same_site: SameSite,
+}
+
+impl CookieNames {
+    /// For this configuration.
+    pub fn new(settings: &settings::Settings) -> Self {
+        let https = settings.https();
+        let (host, secure) = if https { ("__Host-", "__Secure-") } else { ("", "") };
+        Self {
+            session: format!("{host}{}", settings.session.cookie_name),
+            browser: format!("{host}menshen-browser"),
+            last_user: format!("{host}menshen-last"),
+            ticket: format!("{secure}menshen-ticket"),
+            https,
+            same_site: match settings.session.same_site {
+                settings::SameSite::Lax => SameSite::Lax,
+                settings::SameSite::Strict => SameSite::Strict,
+            },
+        }
+    }
+
+    /// Whether a client's cookie of this name is Menshen's and never goes on to an upstream, nor comes from one.
+    pub fn is_own(&self, name: &[u8]) -> bool {
+        let bare = name
+            .strip_prefix(b"__Host-")
+            .or_else(|| name.strip_prefix(b"__Secure-"))
+            .unwrap_or(name);
+        let session = self.session.strip_prefix("__Host-").unwrap_or(&self.session).as_bytes();
+        bare == session || bare.starts_with(b"menshen-")
+    }
+
+    /// `Set-Cookie` of a session; `max_age` in seconds.
+    pub fn set_session(&self, token: String, max_age: i64) -> String {
+        self.cookie(self.session.clone(), token, max_age)
+            .same_site(self.same_site)
+            .to_string()
+    }
+
+    /// `Set-Cookie` that ends the session.
+    pub fn clear_session(&self) -> String {
+        self.cookie(self.session.clone(), String::new(), 0)
+            .same_site(self.same_site)
+            .to_string()
+    }
+
+    /// `Set-Cookie` of the browser's random value; kept for a year.
+    pub fn set_browser(&self, value: String) -> String {
+        self.cookie(self.browser.clone(), value, YEAR).to_string()
+    }
+
+    /// `Set-Cookie` of who signed in last; kept for a year.
+    pub fn set_last_user(&self, token: String) -> String {
+        self.cookie(self.last_user.clone(), token, YEAR).to_string()
+    }
+
+    /// `Set-Cookie` of a ticket, sent back to that ticket's addresses only.
+    pub fn set_ticket(&self, id: &str, token: String, max_age: i64) -> String {
+        self.cookie(self.ticket.clone(), token, max_age)
+            .path(ticket_path(id))
+            .to_string()
+    }
+
+    /// `Set-Cookie` that ends a ticket's cookie.
+    pub fn clear_ticket(&self, id: &str) -> String {
+        self.cookie(self.ticket.clone(), String::new(), 0)
+            .path(ticket_path(id))
+            .to_string()
+    }
+
+    fn cookie(&self, name: String, value: String, max_age: i64) -> cookie::CookieBuilder<'static> {
+        let cookie = Cookie::build((name, value))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .max_age(Duration::seconds(max_age));
+        if self.https { cookie.secure(true) } else { cookie }
+    }
+}
+
+fn ticket_path(id: &str) -> String {
+    format!("/.menshen/tickets/{id}")
+}
+
+const YEAR: i64 = 365 * 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(https: bool) -> CookieNames {
+        let (host, secure) = if https { ("__Host-", "__Secure-") } else { ("", "") };
+        CookieNames {
+            session: format!("{host}menshen"),
+            browser: format!("{host}menshen-browser"),
+            last_user: format!("{host}menshen-last"),
+            ticket: format!("{secure}menshen-ticket"),
+            https,
+            same_site: SameSite::Lax,
+        }
+    }
+
+    #[test]
+    fn attributes_over_https_and_http() {
+        assert_eq!(
+            names(true).set_session("x".into(), 60),
+            "__Host-menshen=x; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60"
+        );
+        assert_eq!(
+            names(false).set_session("x".into(), 60),
+            "menshen=x; HttpOnly; SameSite=Lax; Path=/; Max-Age=60"
+        );
+        assert_eq!(
+            names(true).set_ticket("ID", "x".into(), 60),
+            "__Secure-menshen-ticket=x; HttpOnly; SameSite=Lax; Secure; Path=/.menshen/tickets/ID; Max-Age=60"
+        );
+        assert!(names(true).clear_session().contains("Max-Age=0"));
+    }
+
+    #[test]
+    fn own_cookies_are_known_in_every_prefixed_form() {
+        for own in [
+            "menshen",
+            "__Host-menshen",
+            "__Secure-menshen",
+            "menshen-browser",
+            "__Secure-menshen-ticket",
+            "menshen-anything",
+        ] {
+            assert!(names(true).is_own(own.as_bytes()), "{own}");
+            assert!(names(false).is_own(own.as_bytes()), "{own}");
+        }
+        for other in ["session", "menshenx", "xmenshen", "PHPSESSID", ""] {
+            assert!(!names(true).is_own(other.as_bytes()), "{other}");
+        }
+    }
+}
