@@ -1,0 +1,162 @@
+//! The browser's half of a ticket: what the page knew when it was made, sealed into the ticket's cookie.
+//!
+//! The phone shows site, host, device, place and time from here and nowhere else, so that nobody confirms what they
+//! were not shown. Over HTTPS it is bound to the browser cookie, which has the `__Host-` prefix: a ticket cookie that a
+//! sibling host planted is worth nothing.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::login::device::Device;
+use crate::login::scene::Scene;
+use crate::session::seal::{Purpose, SealError, SealingRing};
+
+/// What the page knew. Positional on the wire: append only, and raise `VERSION` otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrowserHalf {
+    /// Name of the site, for people.
+    pub site: String,
+    /// Host that the page was on; the session is made for it.
+    pub host: String,
+    /// Where to go afterwards.
+    pub return_to: ReturnAddress,
+    /// What the person would call their browser.
+    pub device: Device,
+    /// Client address of the page.
+    pub address: IpAddr,
+    /// When the page was made, in Unix seconds.
+    pub time: i64,
+    /// Digest of the browser cookie.
+    pub browser: [u8; 16],
+}
+
+/// Where to go afterwards, checked when the page was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReturnAddress {
+    /// As it is.
+    Text(String),
+    /// Too long for a cookie: SHA-256, and the page hands the text back.
+    Hash([u8; 32]),
+}
+
+impl BrowserHalf {
+    /// Seals for the cookie `name` of this scene.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn seal(&self, ring: &SealingRing, name: &str, scene: &Scene, now: i64) -> Result<String, SealError> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(postcard::to_stdvec(self).map_err(|_| SealError)?);
+        ring.seal(Purpose::Ticket, &[name, scene.as_str()], &bytes, now)
+    }
+
+    /// Opens the cookie `name` that came with this scene.
+    pub fn open(ring: &SealingRing, name: &str, scene: &Scene, token: &[u8]) -> Option<Self> {
+        let bytes = ring.open(Purpose::Ticket, &[name, scene.as_str()], token)?;
+        let (version, rest) = bytes.split_first()?;
+        match (*version, postcard::take_from_bytes(rest)) {
+            (VERSION, Ok((half, []))) => Some(half),
+            _ => None,
+        }
+    }
+
+    /// Whether this browser cookie belongs to the page that made the ticket.
+    pub fn is_bound_to(&self, browser_cookie: &[u8]) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&self.browser[..], &browser_digest(browser_cookie)[..]).into()
+    }
+}
+
+impl ReturnAddress {
+    /// Keeps a short one and hashes a long one.
+    pub fn keep(text: &str) -> Self {
+        if text.len() <= MAX_TEXT {
+            Self::Text(text.to_owned())
+        } else {
+            Self::Hash(sha256(text))
+        }
+    }
+
+    /// The address: the kept one, or the one that the page handed back if it is the same. `None`: it is another.
+    pub fn resolve<'a>(&'a self, handed_back: Option<&'a str>) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Hash(hash) => handed_back.filter(|text| sha256(text) == *hash),
+        }
+    }
+}
+
+/// What a ticket remembers of the browser cookie.
+pub fn browser_digest(browser_cookie: &[u8]) -> [u8; 16] {
+    let mut short = [0_u8; 16];
+    short.copy_from_slice(&digest(&SHA256, browser_cookie).as_ref()[..16]);
+    short
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut hash = [0_u8; 32];
+    hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    hash
+}
+
+const VERSION: u8 = 1;
+/// In bytes: with the rest and base64 the cookie stays below what browsers keep.
+const MAX_TEXT: usize = 2_048;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::login::scene::{SceneKey, SceneKeys};
+    use crate::session::seal::SealingKey;
+
+    fn half(rd: &str) -> BrowserHalf {
+        BrowserHalf {
+            site: "Wiki".into(),
+            host: "wiki.example".into(),
+            return_to: ReturnAddress::keep(rd),
+            device: Device::of("Mozilla/5.0 (Windows NT 10.0) Chrome/142.0.0.0 Safari/537.36"),
+            address: "203.0.113.9".parse().unwrap(),
+            time: 1_700_000_000,
+            browser: browser_digest(b"browser"),
+        }
+    }
+
+    #[test]
+    fn half_opens_for_its_own_scene_only_and_fits_a_cookie() {
+        let ring = SealingRing::new(vec![SealingKey::new(1, 0, &[1; 32]).unwrap()]);
+        let scenes = SceneKeys::new(vec![SceneKey::new(1, 0, b"key")]);
+        let (scene, other) = (scenes.mint("staff", 100).unwrap(), scenes.mint("staff", 100).unwrap());
+        let half = half(&"x".repeat(2_048));
+        let token = half.seal(&ring, "menshen-ticket", &scene, 100).unwrap();
+        assert!(token.len() < 3_800, "{}", token.len());
+        assert_eq!(
+            BrowserHalf::open(&ring, "menshen-ticket", &scene, token.as_bytes()),
+            Some(half)
+        );
+        assert_eq!(
+            BrowserHalf::open(&ring, "menshen-ticket", &other, token.as_bytes()),
+            None
+        );
+        assert_eq!(BrowserHalf::open(&ring, "other", &scene, token.as_bytes()), None);
+    }
+
+    #[test]
+    fn planted_ticket_belongs_to_another_browser() {
+        assert!(half("/").is_bound_to(b"browser"));
+        assert!(!half("/").is_bound_to(b"another"));
+        assert!(!half("/").is_bound_to(b""));
+    }
+
+    #[test]
+    fn long_return_address_is_handed_back_by_the_page_and_by_no_other_text() {
+        let long = format!("/search?q={}", "x".repeat(3_000));
+        let kept = ReturnAddress::keep(&long);
+        assert_eq!(kept.resolve(Some(&long)), Some(long.as_str()));
+        assert_eq!(kept.resolve(Some("/evil")), None);
+        assert_eq!(kept.resolve(None), None);
+        assert_eq!(ReturnAddress::keep("/a").resolve(Some("/evil")), Some("/a"));
+    }
+}

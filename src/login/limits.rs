@@ -1,0 +1,227 @@
+//! How much one address or one person may ask for.
+//!
+//! Token buckets in memory (GCRA): exact per node, nothing stored. Behind several nodes an address gets the limit once
+//! per node, which is the price for not asking a database about every page view.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{NotUntil, Quota, RateLimiter};
+
+use crate::config::settings;
+
+/// The limits of one node.
+#[derive(Debug)]
+pub struct Limits {
+    login_pages: Bucket<IpAddr>,
+    phone_calls: Bucket<IpAddr>,
+    phone_calls_per_person: Bucket<String>,
+    streams: Streams,
+}
+
+/// Too many; try again after so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests, again in {} s", .retry_after.as_secs())]
+pub struct TooMany {
+    /// For `Retry-After`, at least a second.
+    pub retry_after: Duration,
+}
+
+/// A place among the open streams of an address; given back when dropped.
+#[derive(Debug)]
+pub struct StreamPlace {
+    address: IpAddr,
+    open: Arc<Mutex<HashMap<IpAddr, u32>>>,
+}
+
+impl Limits {
+    /// From the configuration.
+    pub fn new(limits: &settings::Limits) -> Self {
+        Self {
+            login_pages: Bucket::new(limits.login_pages),
+            phone_calls: Bucket::new(limits.phone_calls),
+            phone_calls_per_person: Bucket::new(limits.phone_calls_per_person),
+            streams: Streams {
+                limit: limits.waiting_streams,
+                open: Arc::default(),
+            },
+        }
+    }
+
+    /// One login page for this address (a /64 for IPv6).
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn login_page(&self, address: IpAddr) -> Result<(), TooMany> {
+        self.login_pages.take(&address, 1)
+    }
+
+    /// One phone call from this address.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn phone_call(&self, address: IpAddr) -> Result<(), TooMany> {
+        self.phone_calls.take(&address, 1)
+    }
+
+    /// A forged scene or a wrong proof counts tenfold: nine more, whatever the answer to this one.
+    pub fn forgery(&self, address: IpAddr) {
+        let _ = self.phone_calls.take(&address, 9);
+    }
+
+    /// One phone call of this person (openid).
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn person_call(&self, openid: &str) -> Result<(), TooMany> {
+        self.phone_calls_per_person.take(&openid.to_owned(), 1)
+    }
+
+    /// A place for a waiting stream; `None` when this address has too many, and the page polls.
+    pub fn stream(&self, address: IpAddr) -> Option<StreamPlace> {
+        let mut open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_insert(0);
+        if *count >= self.streams.limit {
+            return None;
+        }
+        *count += 1;
+        Some(StreamPlace {
+            address,
+            open: Arc::clone(&self.streams.open),
+        })
+    }
+
+    /// Forgets addresses that have their full allowance again.
+    pub fn sweep(&self) {
+        self.login_pages.limiter.retain_recent();
+        self.phone_calls.limiter.retain_recent();
+        self.phone_calls_per_person.limiter.retain_recent();
+    }
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Bucket<K: Hash + Eq + Clone> {
+    limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock>,
+    clock: DefaultClock,
+}
+
+#[derive(Debug)]
+struct Streams {
+    limit: u32,
+    open: Arc<Mutex<HashMap<IpAddr, u32>>>,
+}
+
+impl<K: Hash + Eq + Clone> Bucket<K> {
+    fn new(rate: settings::Rate) -> Self {
+        let count = NonZeroU32::new(rate.count).unwrap_or(NonZeroU32::MIN);
+        let every = rate.period / count.get();
+        let quota = Quota::with_period(every)
+            .unwrap_or(Quota::per_second(count))
+            .allow_burst(count);
+        let clock = DefaultClock::default();
+        Self {
+            limiter: RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock.clone()),
+            clock,
+        }
+    }
+
+    fn take(&self, key: &K, count: u32) -> Result<(), TooMany> {
+        let refused = |until: NotUntil<_>| TooMany {
+            retry_after: until.wait_time_from(self.clock.now()).max(Duration::from_secs(1)),
+        };
+        if count == 1 {
+            return self.limiter.check_key(key).map_err(refused);
+        }
+        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        match self.limiter.check_key_n(key, count) {
+            Ok(outcome) => outcome.map_err(refused),
+            // More than the whole allowance at once: take what is there.
+            Err(_) => self.limiter.check_key(key).map_err(refused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn limits() -> Limits {
+        let rate = |count| settings::Rate {
+            count,
+            period: Duration::from_secs(60),
+        };
+        Limits::new(&settings::Limits {
+            login_pages: rate(3),
+            phone_calls: rate(20),
+            phone_calls_per_person: rate(2),
+            waiting_streams: 2,
+            request_headers: 1,
+            request_body: None,
+        })
+    }
+
+    const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1));
+    const TWO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 2));
+
+    #[test]
+    fn address_is_told_when_to_come_back_and_another_is_not_touched() {
+        let limits = limits();
+        for _ in 0..3 {
+            limits.login_page(ONE).unwrap();
+        }
+        let TooMany { retry_after } = limits.login_page(ONE).unwrap_err();
+        assert!(
+            (Duration::from_secs(1)..=Duration::from_secs(20)).contains(&retry_after),
+            "{retry_after:?}"
+        );
+        limits.login_page(TWO).unwrap();
+    }
+
+    #[test]
+    fn forged_scene_counts_tenfold() {
+        let limits = limits();
+        for _ in 0..2 {
+            limits.phone_call(ONE).unwrap();
+            limits.forgery(ONE);
+        }
+        assert!(limits.phone_call(ONE).is_err());
+    }
+
+    #[test]
+    fn person_is_limited_across_addresses() {
+        let limits = limits();
+        limits.person_call("o1").unwrap();
+        limits.person_call("o1").unwrap();
+        assert!(limits.person_call("o1").is_err());
+        limits.person_call("o2").unwrap();
+    }
+
+    #[test]
+    fn stream_place_comes_back_when_it_is_dropped() {
+        let limits = limits();
+        let (one, _two) = (limits.stream(ONE).unwrap(), limits.stream(ONE).unwrap());
+        assert!(limits.stream(ONE).is_none());
+        drop(one);
+        assert!(limits.stream(ONE).is_some());
+    }
+}

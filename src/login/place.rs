@@ -1,0 +1,78 @@
+//! Where an address is, as far as it can be said without a database.
+
+use std::net::IpAddr;
+
+/// What the phone is told about the browser's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Phone and browser share an address: one Wi-Fi, one office.
+    SameNetwork,
+    /// The first half of the browser's address.
+    Network(String),
+}
+
+impl Place {
+    /// Of a browser, as seen from a phone.
+    pub fn of(browser: IpAddr, phone: IpAddr) -> Self {
+        let (browser, phone) = (browser.to_canonical(), phone.to_canonical());
+        if network(browser) == network(phone) {
+            Self::SameNetwork
+        } else {
+            Self::Network(first_half(browser))
+        }
+    }
+}
+
+/// `203.0.*.*`, `2001:db8:0:1:*`: enough to recognise one's own provider, not enough to find a house.
+pub fn first_half(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            format!("{a}.{b}.*.*")
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}:*")
+        }
+    }
+}
+
+/// An IPv6 household has a /64 of which every device takes its own addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6([a, b, c, d, 0, 0, 0, 0].into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn place_is_the_same_network_or_half_an_address() {
+        let cases = [
+            ("203.0.113.9", "203.0.113.9", Place::SameNetwork),
+            ("::ffff:203.0.113.9", "203.0.113.9", Place::SameNetwork),
+            ("203.0.113.9", "203.0.113.10", Place::Network("203.0.*.*".into())),
+            ("2001:db8:1:2::3", "2001:db8:1:2:ffff::9", Place::SameNetwork),
+            (
+                "2001:db8:1:2::3",
+                "203.0.113.9",
+                Place::Network("2001:db8:1:2:*".into()),
+            ),
+        ];
+        for (browser, phone, place) in cases {
+            assert_eq!(
+                Place::of(browser.parse().unwrap(), phone.parse().unwrap()),
+                place,
+                "{browser} {phone}"
+            );
+        }
+    }
+}

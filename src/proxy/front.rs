@@ -1,0 +1,140 @@
+//! The front door: listeners and connections.
+//!
+//! Menshen accepts connections itself and hands each to Pingora's HTTP proxy as a stream. Against Pingora's own service
+//! loop that buys three things: a free port can be asked for and known, a whole gateway lives and ends inside any
+//! runtime (the demo, the tests), and what precedes HTTP on a plain connection can be read. It costs this file.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::ServerApp;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Stream;
+use pingora::protocols::l4::listener::Listener as PingoraListener;
+use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::server::ShutdownWatch;
+use pingora::services::listening::Service;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info};
+
+/// A bound listener that does not accept yet.
+pub struct Door {
+    address: SocketAddr,
+    listener: PingoraListener,
+    tls: Option<Arc<Acceptor>>,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// Which address.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door")
+            .field("address", &self.address)
+            .field("tls", &self.tls.is_some())
+            .finish()
+    }
+}
+
+impl Door {
+    /// Binds; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`BindError`], usually because the port is taken or needs a privilege.
+    pub fn bind(address: SocketAddr, tls: Option<Arc<Acceptor>>) -> Result<Self, BindError> {
+        let listener = bind(address).map_err(|source| BindError { address, source })?;
+        let address = listener.local_addr().map_err(|source| BindError { address, source })?;
+        Ok(Self {
+            address,
+            listener: listener.into(),
+            tls,
+        })
+    }
+
+    /// The address that was bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether connections begin with TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Accepts until `shutdown` says true; connections that are open then go on, as `connections` knows.
+    pub async fn serve<A>(self, app: Arc<A>, mut shutdown: ShutdownWatch, connections: TaskTracker)
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        info!(address = %self.address, tls = self.is_tls(), "listening");
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            };
+            match accepted {
+                Ok(stream) => {
+                    let (app, shutdown, tls) = (Arc::clone(&app), shutdown.clone(), self.tls.clone());
+                    connections.spawn(async move {
+                        if let Some(stream) = establish(stream, tls).await {
+                            Service::handle_event(stream, app, shutdown).await;
+                        }
+                    });
+                }
+                Err(error) => {
+                    error!(address = %self.address, %error, "accept failed");
+                    // Out of descriptors: the next call would fail at once and spin. Some connection ends meanwhile.
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+        debug!(address = %self.address, "no longer listening");
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Nothing before HTTP on a plain connection; a handshake with a deadline on the others.
+async fn establish(mut stream: TcpStream, tls: Option<Arc<Acceptor>>) -> Option<Stream> {
+    if let Err(error) = stream.set_nodelay() {
+        debug!(%error, "no TCP_NODELAY");
+    }
+    let Some(acceptor) = tls else {
+        return Some(Box::new(stream));
+    };
+    match tokio::time::timeout(HANDSHAKE, acceptor.tls_handshake(stream)).await {
+        Ok(Ok(stream)) => Some(Box::new(stream)),
+        Ok(Err(error)) => {
+            debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            debug!("TLS handshake took too long");
+            None
+        }
+    }
+}
+
+/// As many as the kernel lets (`somaxconn`).
+const BACKLOG: u32 = 65_535;
+/// Three round trips from anywhere, with a margin for a phone in a lift.
+const HANDSHAKE: Duration = Duration::from_secs(15);
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(200);
