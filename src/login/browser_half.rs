@@ -32,6 +32,21 @@ pub struct BrowserHalf {
     pub browser: [u8; 16],
 }
 
+/// The part of a half that the phone is shown, as the ticket's row keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrowserFacts {
+    /// Name of the site.
+    pub site: String,
+    /// Host of the page.
+    pub host: String,
+    /// The browser.
+    pub device: Device,
+    /// Client address of the page: the phone is told the place, not the address.
+    pub address: IpAddr,
+    /// When the page was made, in Unix seconds.
+    pub time: i64,
+}
+
 /// Where to go afterwards, checked when the page was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReturnAddress {
@@ -59,6 +74,17 @@ impl BrowserHalf {
         match (*version, postcard::take_from_bytes(rest)) {
             (VERSION, Ok((half, []))) => Some(half),
             _ => None,
+        }
+    }
+
+    /// What the phone is shown.
+    pub fn facts(&self) -> BrowserFacts {
+        BrowserFacts {
+            site: self.site.clone(),
+            host: self.host.clone(),
+            device: self.device.clone(),
+            address: self.address,
+            time: self.time,
         }
     }
 

@@ -1,8 +1,141 @@
 //! Tickets and the ways to log in.
+//!
+//! [`Login`] is the desk where both sides of a ticket come: the browser with its cookie (`browser`), the phone with
+//! WeChat's codes (`phone`, `confirm`). It knows no HTTP; the portal speaks for it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::sync::Notify;
+
+use crate::accounts::{Directory, Recognised, WechatIdentity};
+use crate::config::Settings;
+use crate::config::settings::Connection;
+use crate::login::browser_half::{BrowserFacts, BrowserHalf};
+use crate::login::codes::Codes;
+use crate::login::device::Device;
+use crate::login::error::LoginError;
+use crate::login::limits::Limits;
+use crate::login::scene::{Scene, SceneKeys};
+use crate::login::waiters::Waiters;
+use crate::session::cookie::CookieNames;
+use crate::session::seal::SealingRing;
+use crate::store::{Store, Ticket};
+use crate::telemetry::audit::{AuditEvent, AuditKind, Auditor};
+use crate::telemetry::clock::Clock;
+use crate::wechat::MiniProgram;
+
+pub mod browser;
 pub mod browser_half;
+pub mod codes;
+pub mod confirm;
 pub mod device;
+pub mod error;
 pub mod limits;
+pub mod phone;
 pub mod place;
 pub mod scene;
+pub mod status;
 pub mod waiters;
+
+/// What a login needs. Built once; shared by all requests.
+pub struct Login {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The one clock.
+    pub clock: Clock,
+    /// State.
+    pub store: Store,
+    /// People.
+    pub directory: Directory,
+    /// Keys of scenes.
+    pub scenes: Arc<SceneKeys>,
+    /// Keys of cookies.
+    pub ring: Arc<SealingRing>,
+    /// Names of cookies.
+    pub cookies: CookieNames,
+    /// Who waits on this node.
+    pub waiters: Waiters,
+    /// How much may be asked for.
+    pub limits: Limits,
+    /// What happened.
+    pub auditor: Auditor,
+    /// WeChat's servers, by connection id.
+    pub wechat: HashMap<String, MiniProgram>,
+    /// Codes, by connection id.
+    pub codes: HashMap<String, Codes>,
+    /// Told when this node revoked something, so that it is read again at once.
+    pub revocations_changed: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("connections", &self.codes.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    /// Seconds that a ticket waits to be scanned, and again from the scan.
+    pub fn ticket_ttl(&self) -> i64 {
+        i64::try_from(self.settings.login.ticket_ttl.as_secs()).unwrap_or(120)
+    }
+
+    fn bind_ttl(&self) -> i64 {
+        i64::try_from(self.settings.login.bind_ttl.as_secs()).unwrap_or(600)
+    }
+
+    /// The connection that a scene was minted for.
+    pub fn connection_of(&self, scene: &Scene) -> Option<&Connection> {
+        self.settings.connections.iter().find(|connection| scene.is_of(&connection.id))
+    }
+
+    /// A ticket as logs and audit rows name it: nobody can use it to scan.
+    pub fn hash(&self, id: &str) -> String {
+        digest(&SHA256, id.as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn identity(&self, row: &Ticket) -> WechatIdentity {
+        let connection = self.settings.connection(&row.connection);
+        WechatIdentity {
+            app_id: row.app_id.clone(),
+            openid: row.openid.clone(),
+            unionid: row.unionid.clone(),
+            open_platform: connection.and_then(|connection| connection.open_platform.clone()),
+        }
+    }
+
+    async fn recognise(&self, row: &Ticket) -> Result<Recognised, LoginError> {
+        Ok(self.directory.recognise(&self.identity(row)).await?)
+    }
+
+    async fn audit(
+        &self,
+        kind: AuditKind,
+        row: &Ticket,
+        half: Option<&BrowserHalf>,
+        request_id: &str,
+        user: Option<&str>,
+        reason: Option<&str>,
+    ) {
+        let facts = half
+            .map(BrowserHalf::facts)
+            .or_else(|| row.browser.as_deref().and_then(|json| serde_json::from_str::<BrowserFacts>(json).ok()));
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        self.auditor
+            .record(AuditEvent {
+                kind,
+                at: self.clock.now(),
+                request_id: text(request_id),
+                user_id: user.map(str::to_owned),
+                connection: text(&row.connection),
+                ticket_hash: Some(self.hash(&row.id)),
+                browser_address: facts.as_ref().map(|facts| facts.address.to_string()),
+                phone_address: text(&row.phone_address),
+                browser_device: facts.map(|facts| facts.device.text),
+                phone_device: text(&row.phone_agent).map(|agent| Device::of(&agent).text),
+                reason: reason.or(row.reason.as_deref()).map(str::to_owned),
+            })
+            .await;
+    }
+}

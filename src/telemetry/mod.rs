@@ -1,1 +1,3 @@
-//! Logs, metrics, audit.
+//! Logs, metrics, audit, and the clock that they and everything else are stamped by.
+
+pub mod clock;

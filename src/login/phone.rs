@@ -1,0 +1,431 @@
+//! The phone's side of a ticket: scan, look again, cancel. Confirming is in `confirm`.
+//!
+//! The phone proves itself with WeChat's codes only; openid, unionid and phone number come from WeChat's servers, never
+//! from the call. What the phone shows comes from the browser's half, and until an answer has carried that, nothing can
+//! be confirmed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::time::{Instant, timeout_at};
+
+use crate::accounts::{Recognised, WechatIdentity};
+use crate::config::settings::{Association, Connection, NumberEntry, PhonePolicy};
+use crate::login::Login;
+use crate::login::browser::random_text;
+use crate::login::browser_half::BrowserFacts;
+use crate::login::error::{Ending, LoginError};
+use crate::login::place::Place;
+use crate::login::scene::Scene;
+use crate::login::status::{Standing, Status};
+use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState};
+use crate::telemetry::audit::AuditKind;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Client address.
+    pub address: IpAddr,
+    /// `User-Agent`.
+    pub agent: &'a str,
+    /// For the audit.
+    pub request_id: &'a str,
+}
+
+/// What the phone is told about a ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhoneView {
+    /// Only in the answer to a scan.
+    pub handle: Option<String>,
+    /// Where the ticket stands.
+    pub status: Status,
+    /// Why it failed.
+    pub ending: Option<Ending>,
+    /// The browser's half, once it has come.
+    pub browser: Option<BrowserFacts>,
+    /// Where the browser is, as seen from this phone.
+    pub place: Option<Place>,
+    /// The numbers to choose from; empty when one is typed or none is asked for.
+    pub choices: Vec<u8>,
+    /// Whether a number has to be typed.
+    pub number_entry: Option<NumberEntry>,
+    /// Whether the phone number is asked for.
+    pub phone: PhoneAsk,
+    /// WeChat's person is a user already.
+    pub known: bool,
+    /// Connection id.
+    pub connection: String,
+    /// The code came out of a picture.
+    pub picture: bool,
+    /// Seconds to the next end of waiting.
+    pub expires_in: i64,
+}
+
+/// Whether the phone number is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhoneAsk {
+    /// No login without it.
+    Required,
+    /// The person may refuse.
+    Optional,
+    /// It is known already.
+    Known,
+    /// Not asked.
+    Never,
+}
+
+/// What a cancel is about.
+#[derive(Debug, Clone, Copy)]
+pub enum CancelTarget<'a> {
+    /// By the handle of a scan.
+    Handle(&'a str),
+    /// By the scene alone: ends a ticket that nobody has scanned.
+    Scene(&'a str),
+}
+
+impl PhoneAsk {
+    /// The text of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+            Self::Known => "known",
+            Self::Never => "never",
+        }
+    }
+
+    /// What is asked of a person that WeChat named.
+    pub(crate) fn of(policy: PhonePolicy, recognised: &Recognised) -> Self {
+        let has_phone = recognised.user.as_ref().is_some_and(|user| user.phone.is_some());
+        match policy {
+            PhonePolicy::Never => Self::Never,
+            PhonePolicy::Required | PhonePolicy::Optional if has_phone => Self::Known,
+            PhonePolicy::Required => Self::Required,
+            PhonePolicy::Optional => Self::Optional,
+        }
+    }
+}
+
+impl Login {
+    /// A phone has opened the mini program with a scene.
+    ///
+    /// # Errors
+    /// A code that WeChat refused, or an answer that never came, leaves the ticket as it was.
+    pub async fn scan(
+        &self,
+        scene: &str,
+        code: &str,
+        entry: Option<i64>,
+        caller: Caller<'_>,
+    ) -> Result<PhoneView, LoginError> {
+        let deadline = Instant::now() + BROWSER_WAITS;
+        let scene = self.admit(scene, caller)?;
+        if let Some(entry) = entry.filter(|entry| FORWARDED.contains(entry)) {
+            return Err(LoginError::EntryRefused(entry));
+        }
+        let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
+        let app = self.wechat.get(&connection.id).ok_or(LoginError::Unknown)?;
+        // Before WeChat is asked: a ticket that has ended costs no call.
+        let before = self.store.ticket(scene.as_str()).await?;
+        self.refuse_unless_open(&scene, before.as_ref())?;
+
+        let identity =
+            app.code_to_session(code).await.map_err(|error| LoginError::wechat(&connection.id, error))?;
+        self.limits.person_call(&identity.openid)?;
+        let identity = WechatIdentity {
+            app_id: connection.app_id.clone(),
+            openid: identity.openid,
+            unionid: identity.unionid,
+            open_platform: connection.open_platform.clone(),
+        };
+        if before.as_ref().is_some_and(|row| row.openid != identity.openid || row.app_id != identity.app_id) {
+            return Err(LoginError::Taken);
+        }
+        let recognised = self.directory.recognise(&identity).await?;
+        if let Some(ending) = hopeless(connection, &recognised) {
+            self.fail_scan(&scene, connection, before.as_ref(), ending, caller).await?;
+            return Err(LoginError::Ended(ending));
+        }
+
+        let handle = random_text()?;
+        // Subscribed before the row exists: the browser's answer to it cannot be missed.
+        let mut waiter = self.waiters.subscribe(scene.as_str());
+        self.hold(&scene, connection, &identity, &handle, entry, caller).await?;
+        self.waiters.wake(scene.as_str());
+        let mut row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
+        self.audit(AuditKind::Scan, &row, None, caller.request_id, recognised.user.as_ref().map(|user| &*user.id), None)
+            .await;
+        while row.browser.is_none() && row.state == TicketState::Scanned {
+            if timeout_at(deadline, waiter.changed()).await.is_err() {
+                break;
+            }
+            row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
+        }
+        let mut view = self.phone_view(&scene, connection, &row, &recognised, caller).await?;
+        view.handle = Some(handle);
+        Ok(view)
+    }
+
+    /// The phone looks again.
+    ///
+    /// # Errors
+    /// [`LoginError::Unknown`] for a handle that died.
+    pub async fn phone_status(&self, handle: &str, caller: Caller<'_>) -> Result<PhoneView, LoginError> {
+        let (scene, row) = self.held(handle, caller).await?;
+        let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
+        let recognised = self.recognise(&row).await?;
+        self.phone_view(&scene, connection, &row, &recognised, caller).await
+    }
+
+    /// The person says no, or "this was not me".
+    ///
+    /// # Errors
+    /// [`LoginError::WrongState`] for what cannot be taken back any more.
+    pub async fn cancel(&self, target: CancelTarget<'_>, not_me: bool, caller: Caller<'_>) -> Result<(), LoginError> {
+        let reason = if not_me { "not_me" } else { "declined" };
+        let kind = if not_me { AuditKind::NotMe } else { AuditKind::Cancel };
+        let now = self.clock.now();
+        match target {
+            CancelTarget::Scene(text) => {
+                let scene = self.admit(text, caller)?;
+                let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
+                let row = self.store.ticket(scene.as_str()).await?;
+                self.refuse_unless_open(&scene, row.as_ref())?;
+                let ended = self.ended(&scene, connection, TicketState::Cancelled, None, Some(reason));
+                if row.is_some() || !self.store.ticket_end_pending(&ended).await? {
+                    return Err(LoginError::WrongState);
+                }
+                self.waiters.wake(scene.as_str());
+                if let Some(row) = self.store.ticket(scene.as_str()).await? {
+                    self.audit(kind, &row, None, caller.request_id, None, Some("phone")).await;
+                }
+                Ok(())
+            }
+            CancelTarget::Handle(handle) => {
+                let (_, row) = self.held(handle, caller).await?;
+                let from: &[TicketState] = if not_me {
+                    &[TicketState::Scanned, TicketState::Bind, TicketState::Confirmed]
+                } else {
+                    &[TicketState::Scanned, TicketState::Bind]
+                };
+                if self.store.ticket_end(&row.id, from, TicketState::Cancelled, None, Some(reason), now).await? {
+                    self.waiters.wake(&row.id);
+                    self.audit(kind, &row, None, caller.request_id, row.user_id.as_deref(), Some("phone")).await;
+                    return Ok(());
+                }
+                self.take_back(&row.id, not_me, caller).await
+            }
+        }
+    }
+
+    /// After the browser was quicker: "not me" still ends the session that was just made.
+    async fn take_back(&self, id: &str, not_me: bool, caller: Caller<'_>) -> Result<(), LoginError> {
+        let row = self.store.ticket(id).await?.ok_or(LoginError::Unknown)?;
+        match (row.state, &row.session_id) {
+            (TicketState::Cancelled, _) => Ok(()),
+            (TicketState::Redeemed, Some(session)) if not_me => {
+                if self.store.end_session(session, "not_me", self.clock.now()).await? {
+                    self.revocations_changed.notify_one();
+                }
+                self.audit(AuditKind::NotMe, &row, None, caller.request_id, row.user_id.as_deref(), Some("phone"))
+                    .await;
+                Ok(())
+            }
+            _ => Err(LoginError::WrongState),
+        }
+    }
+
+    /// Checks a scene before anybody is asked; a forged one counts tenfold.
+    fn admit(&self, scene: &str, caller: Caller<'_>) -> Result<Scene, LoginError> {
+        let scene = self.scenes.check(scene).inspect_err(|_| self.limits.forgery(caller.address));
+        scene.map_err(|_| LoginError::Unknown)
+    }
+
+    /// The ticket that this handle holds.
+    pub(crate) async fn held(&self, handle: &str, caller: Caller<'_>) -> Result<(Scene, Ticket), LoginError> {
+        let row = self.store.ticket_by_handle(&handle_hash(handle)).await?;
+        let Some(row) = row else {
+            self.limits.forgery(caller.address);
+            return Err(LoginError::Unknown);
+        };
+        self.limits.person_call(&row.openid)?;
+        let scene = self.scenes.check(&row.id).map_err(|_| LoginError::Unknown)?;
+        Ok((scene, row))
+    }
+
+    /// What a phone that comes now is told about a ticket that is not open to it.
+    fn refuse_unless_open(&self, scene: &Scene, row: Option<&Ticket>) -> Result<(), LoginError> {
+        let now = self.clock.now();
+        if scene.issued_at() > now + CLOCK_TOLERANCE {
+            return Err(LoginError::Unknown);
+        }
+        let standing = Standing::of(scene, row, self.ticket_ttl(), now);
+        match (standing.status, standing.ending) {
+            (Status::Pending | Status::Scanned | Status::Bind | Status::Confirmed, _) => Ok(()),
+            (Status::Failed, Some(ending)) => Err(LoginError::Ended(ending)),
+            (Status::Cancelled, _) => Err(LoginError::Cancelled),
+            (Status::Expired, _) => Err(LoginError::Expired),
+            (Status::Redeemed | Status::Failed, _) => Err(LoginError::WrongState),
+        }
+    }
+
+    /// `pending → scanned`, or the same person again with a new handle.
+    async fn hold(
+        &self,
+        scene: &Scene,
+        connection: &Connection,
+        identity: &WechatIdentity,
+        handle: &str,
+        entry: Option<i64>,
+        caller: Caller<'_>,
+    ) -> Result<(), LoginError> {
+        let now = self.clock.now();
+        let expires_at = now + self.ticket_ttl();
+        let new = NewTicket {
+            id: scene.as_str().to_owned(),
+            connection: connection.id.clone(),
+            app_id: identity.app_id.clone(),
+            openid: identity.openid.clone(),
+            unionid: identity.unionid.clone(),
+            handle_hash: handle_hash(handle),
+            entry,
+            phone_address: caller.address.to_string(),
+            phone_agent: shorten(caller.agent),
+            created_at: scene.issued_at(),
+            scanned_at: now,
+            expires_at,
+        };
+        if self.store.ticket_scan(&new).await? {
+            return Ok(());
+        }
+        let again = Rescan {
+            app_id: new.app_id,
+            openid: new.openid,
+            handle_hash: new.handle_hash,
+            entry,
+            phone_address: new.phone_address,
+            phone_agent: new.phone_agent,
+            now,
+            expires_at,
+        };
+        if self.store.ticket_rescan(scene.as_str(), &again).await? {
+            return Ok(());
+        }
+        let row = self.store.ticket(scene.as_str()).await?;
+        self.refuse_unless_open(scene, row.as_ref())?;
+        Err(LoginError::Taken)
+    }
+
+    /// What both screens must be told at once: the person cannot log in here whatever they tap.
+    async fn fail_scan(
+        &self,
+        scene: &Scene,
+        connection: &Connection,
+        row: Option<&Ticket>,
+        ending: Ending,
+        caller: Caller<'_>,
+    ) -> Result<(), LoginError> {
+        if let Some(row) = row {
+            return self.fail(row, &[TicketState::Scanned], ending, caller.request_id).await;
+        }
+        let ended = self.ended(scene, connection, TicketState::Failed, Some(ending), None);
+        if self.store.ticket_end_pending(&ended).await? {
+            self.waiters.wake(scene.as_str());
+            if let Some(row) = self.store.ticket(scene.as_str()).await? {
+                let kind = AuditKind::LoginFailed;
+                self.audit(kind, &row, None, caller.request_id, None, Some(ending.as_str())).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(
+        &self,
+        scene: &Scene,
+        connection: &Connection,
+        state: TicketState,
+        ending: Option<Ending>,
+        reason: Option<&str>,
+    ) -> EndedTicket {
+        EndedTicket {
+            id: scene.as_str().to_owned(),
+            connection: connection.id.clone(),
+            state,
+            error: ending.map(|ending| ending.as_str().to_owned()),
+            reason: reason.map(str::to_owned),
+            created_at: scene.issued_at(),
+            now: self.clock.now(),
+            expires_at: scene.issued_at() + self.ticket_ttl(),
+        }
+    }
+
+    async fn phone_view(
+        &self,
+        scene: &Scene,
+        connection: &Connection,
+        row: &Ticket,
+        recognised: &Recognised,
+        caller: Caller<'_>,
+    ) -> Result<PhoneView, LoginError> {
+        let standing = Standing::of(scene, Some(row), self.ticket_ttl(), self.clock.now());
+        let browser: Option<BrowserFacts> = row.browser.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        if browser.is_some() && !row.shown {
+            // Should the answer be lost on its way, the phone asks again before it can confirm anything.
+            self.store.ticket_mark_shown(&row.id, &row.handle_hash).await?;
+        }
+        let login = &self.settings.login;
+        let asked = login.number_matching && standing.status == Status::Scanned;
+        let choices = if asked && login.number_entry == NumberEntry::Choose {
+            self.scenes.numbers(scene).map_err(|_| LoginError::Unknown)?.choices.to_vec()
+        } else {
+            Vec::new()
+        };
+        Ok(PhoneView {
+            handle: None,
+            status: standing.status,
+            ending: standing.ending,
+            place: browser.as_ref().map(|browser| Place::of(browser.address, caller.address)),
+            browser,
+            choices,
+            number_entry: asked.then_some(login.number_entry),
+            phone: PhoneAsk::of(connection.phone, recognised),
+            known: recognised.user.is_some(),
+            connection: connection.id.clone(),
+            picture: row.entry.is_some_and(|entry| FROM_PICTURE.contains(&entry)),
+            expires_in: standing.expires_in,
+        })
+    }
+}
+
+/// Nothing that the person could still do would let them in.
+fn hopeless(connection: &Connection, recognised: &Recognised) -> Option<Ending> {
+    if recognised.ambiguous {
+        return Some(Ending::AmbiguousAccount);
+    }
+    match &recognised.user {
+        Some(user) if user.disabled => Some(Ending::UserDisabled),
+        Some(_) => None,
+        None if connection.login_only && connection.association == Association::None => Some(Ending::NoAccount),
+        None => None,
+    }
+}
+
+/// The store never sees a handle.
+pub(crate) fn handle_hash(handle: &str) -> Vec<u8> {
+    digest(&SHA256, handle.as_bytes()).as_ref().to_vec()
+}
+
+/// A user agent is a label, and a label has an end.
+fn shorten(agent: &str) -> String {
+    agent.chars().take(256).collect()
+}
+
+/// So long a scan waits for the browser's half.
+const BROWSER_WAITS: Duration = Duration::from_secs(2);
+/// Launch scenes of a forwarded card.
+const FORWARDED: [i64; 2] = [1007, 1008];
+/// Launch scenes of a code in a picture: long-pressed or out of the album.
+const FROM_PICTURE: [i64; 4] = [1012, 1013, 1048, 1049];
+/// By how many seconds the clocks of two nodes may differ.
+const CLOCK_TOLERANCE: i64 = 5;
