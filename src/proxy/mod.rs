@@ -1,1 +1,10 @@
 //! Pingora: assembly, hooks, normaliser, client address, upstreams, responses.
+
+pub mod authority;
+pub mod client_address;
+pub mod cookies;
+pub mod framing;
+pub mod normalise;
+pub mod strip;
+
+pub use crate::gate::{origin, request_class};
