@@ -1,0 +1,222 @@
+//! What kind of client asks: decides between login page, 401 and gRPC status, and who is given a ticket.
+//!
+//! Fetch metadata decides where a browser sends it, since a page cannot forge it; the older signs (`Accept`,
+//! `X-Requested-With`) only where it is missing: old browsers, and every browser over plain HTTP. In doubt a request is
+//! a script, which costs a person one reload, where the opposite error plants cookies on fetches.
+
+use http::header::{ACCEPT, CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderName, Method};
+
+/// The kind of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A top-level navigation by GET or HEAD: somebody looks at the answer.
+    Navigation,
+    /// A top-level navigation with another method: a form was sent. Without a session it gets the login page too; the
+    /// body is lost, so the login leads back to the page of the form, never to a repeated submission.
+    Submission,
+    /// Anything else: fetch, image, frame, prefetch, curl.
+    Script,
+    /// gRPC, which reads its status from `grpc-status`.
+    Grpc,
+    /// A WebSocket handshake.
+    WebSocket,
+}
+
+impl Class {
+    /// Whether a person looks at the answer.
+    pub fn is_page(self) -> bool {
+        matches!(self, Self::Navigation | Self::Submission)
+    }
+}
+
+/// The class of a request, from its method and headers.
+pub fn classify(method: &Method, headers: &HeaderMap) -> Class {
+    if headers
+        .get_all(UPGRADE)
+        .iter()
+        .any(|value| has_token(value.as_bytes(), b"websocket"))
+    {
+        return Class::WebSocket;
+    }
+    if headers
+        .get_all(CONTENT_TYPE)
+        .iter()
+        .any(|value| is_grpc(value.as_bytes()))
+    {
+        return Class::Grpc;
+    }
+    if !is_top_level_navigation(headers) {
+        return Class::Script;
+    }
+    match *method {
+        Method::GET | Method::HEAD => Class::Navigation,
+        Method::POST => Class::Submission,
+        _ => Class::Script,
+    }
+}
+
+/// Whether the answer to this request may mint a ticket and plant its cookie: a top-level navigation whose answer
+/// somebody will see. A HEAD has no page, so it gets none.
+pub fn mints_ticket(method: &Method, class: Class) -> bool {
+    class.is_page() && *method != Method::HEAD
+}
+
+fn is_top_level_navigation(headers: &HeaderMap) -> bool {
+    // Speculative loads may never be seen; the last two are what browsers sent before `Sec-Purpose`.
+    if [SEC_PURPOSE, PURPOSE, X_MOZ]
+        .iter()
+        .any(|name| headers.contains_key(name))
+    {
+        return false;
+    }
+    let navigates = || all_equal(headers, &SEC_FETCH_MODE, b"navigate");
+    if headers.contains_key(&SEC_FETCH_DEST) {
+        return all_equal(headers, &SEC_FETCH_DEST, b"document")
+            && (!headers.contains_key(&SEC_FETCH_MODE) || navigates());
+    }
+    if headers.contains_key(&SEC_FETCH_MODE) && !navigates() {
+        return false;
+    }
+    !headers.contains_key(&X_REQUESTED_WITH)
+        && headers
+            .get_all(ACCEPT)
+            .iter()
+            .any(|value| accepts_html(value.as_bytes()))
+}
+
+fn accepts_html(accept: &[u8]) -> bool {
+    accept.split(|&byte| byte == b',').any(|range| {
+        let media_type = range.split(|&byte| byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(b"text/html")
+    })
+}
+
+/// `application/grpc` and its `+encodings`; not gRPC-Web, whose clients understand a 401.
+fn is_grpc(content_type: &[u8]) -> bool {
+    let Some((head, rest)) = content_type.split_at_checked(GRPC.len()) else {
+        return false;
+    };
+    head.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+}
+
+fn has_token(value: &[u8], token: &[u8]) -> bool {
+    value
+        .split(|&byte| byte == b',')
+        .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+fn all_equal(headers: &HeaderMap, name: &HeaderName, expected: &[u8]) -> bool {
+    let mut values = headers.get_all(name).iter().peekable();
+    values.peek().is_some() && values.all(|value| value.as_bytes() == expected)
+}
+
+const GRPC: &[u8] = b"application/grpc";
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const PURPOSE: HeaderName = HeaderName::from_static("purpose");
+const X_MOZ: HeaderName = HeaderName::from_static("x-moz");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use http::HeaderValue;
+
+    use super::*;
+
+    type Line = (&'static str, &'static str);
+
+    fn headers(lines: &[Line]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    const HTML: Line = (
+        "accept",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    );
+    const DOCUMENT: Line = ("sec-fetch-dest", "document");
+    const NAVIGATE: Line = ("sec-fetch-mode", "navigate");
+
+    #[test]
+    fn requests_are_classified_by_what_a_page_cannot_forge() {
+        let table: &[(&str, &[Line], Class)] = &[
+            ("GET", &[HTML, DOCUMENT, NAVIGATE], Class::Navigation),
+            ("HEAD", &[HTML, DOCUMENT, NAVIGATE], Class::Navigation),
+            ("POST", &[HTML, DOCUMENT, NAVIGATE], Class::Submission),
+            ("DELETE", &[HTML, DOCUMENT, NAVIGATE], Class::Script),
+            ("GET", &[DOCUMENT], Class::Navigation),
+            ("GET", &[HTML], Class::Navigation),
+            ("GET", &[("accept", "TEXT/HTML;q=0.5")], Class::Navigation),
+            ("POST", &[HTML], Class::Submission),
+            ("GET", &[HTML, NAVIGATE], Class::Navigation),
+            ("GET", &[], Class::Script),
+            ("GET", &[("accept", "*/*")], Class::Script),
+            ("GET", &[("accept", "text/*")], Class::Script),
+            ("GET", &[("accept", "application/json")], Class::Script),
+            ("GET", &[("accept", "text/htmlx")], Class::Script),
+            ("GET", &[HTML, ("x-requested-with", "XMLHttpRequest")], Class::Script),
+            (
+                "GET",
+                &[HTML, ("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")],
+                Class::Script,
+            ),
+            ("GET", &[HTML, ("sec-fetch-dest", "iframe"), NAVIGATE], Class::Script),
+            (
+                "GET",
+                &[HTML, ("sec-fetch-dest", "image"), ("sec-fetch-mode", "no-cors")],
+                Class::Script,
+            ),
+            ("GET", &[HTML, DOCUMENT, ("sec-fetch-dest", "empty")], Class::Script),
+            ("GET", &[HTML, DOCUMENT, ("sec-fetch-mode", "cors")], Class::Script),
+            ("GET", &[HTML, ("sec-fetch-mode", "cors")], Class::Script),
+            (
+                "GET",
+                &[HTML, DOCUMENT, NAVIGATE, ("sec-purpose", "prefetch;prerender")],
+                Class::Script,
+            ),
+            (
+                "GET",
+                &[HTML, DOCUMENT, NAVIGATE, ("purpose", "prefetch")],
+                Class::Script,
+            ),
+            ("POST", &[("content-type", "application/grpc")], Class::Grpc),
+            ("POST", &[("content-type", "application/grpc+proto")], Class::Grpc),
+            ("POST", &[("content-type", "Application/gRPC; charset=x")], Class::Grpc),
+            ("POST", &[("content-type", "application/grpc-web+proto")], Class::Script),
+            (
+                "GET",
+                &[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")],
+                Class::WebSocket,
+            ),
+            ("GET", &[HTML, DOCUMENT, ("upgrade", "WebSocket")], Class::WebSocket),
+            ("GET", &[("upgrade", "h2c, websocket")], Class::WebSocket),
+            ("GET", &[HTML, ("upgrade", "h2c")], Class::Navigation),
+            (
+                "GET",
+                &[("accept", "text/event-stream"), ("sec-fetch-dest", "empty")],
+                Class::Script,
+            ),
+        ];
+        for (method, lines, class) in table {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(classify(&method, &headers(lines)), *class, "{method} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn tickets_are_minted_for_pages_that_somebody_sees() {
+        assert!(mints_ticket(&Method::GET, Class::Navigation));
+        assert!(mints_ticket(&Method::POST, Class::Submission));
+        assert!(!mints_ticket(&Method::HEAD, Class::Navigation));
+        for class in [Class::Script, Class::Grpc, Class::WebSocket] {
+            assert!(!mints_ticket(&Method::GET, class));
+        }
+    }
+}
