@@ -1,1 +1,210 @@
-//! Everything durable, in SQL.
+//! Everything durable, in SQL: SQLite embedded by default, PostgreSQL for several nodes.
+//!
+//! **One set of statements.** Both engines are reached through `sqlx::Any`: `$1` placeholders, `ON CONFLICT`,
+//! `RETURNING`; integers for booleans and Unix seconds; text for JSON. What this costs is a copy of each bound value and
+//! an error at run time instead of compile time for a type that `Any` does not know, so the same tests run against both
+//! engines. An enum of two pools would need every statement twice or a macro around each. The engines differ in two
+//! places only: how a connection is set up ([`connect`]) and the name of the byte type in the migrations ([`schema`]).
+//!
+//! **Compare-and-set.** Whoever changes a state names the state that it found; the statement's row count says who won.
+//! Times are Unix seconds of the caller: a statement never asks the database's clock.
+//!
+//! **Locks.** What must not run twice at a time takes a row of `counters` first ([`Lock`]): a mutex that is the same on
+//! both engines, ends with its transaction, and needs no retry. They are taken in the order of the enum and before any
+//! other row, so two transactions cannot wait for each other.
+//!
+//! **Every wait has a limit** ([`STATEMENT_LIMIT`]): a store that hangs is an error, not a stuck request. After
+//! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
+
+mod audit;
+mod connect;
+mod error;
+mod identities;
+mod keys;
+mod revocations;
+mod schema;
+mod sessions;
+mod tickets;
+mod users;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyPool, Row};
+
+pub use audit::AuditRow;
+pub use error::StoreError;
+pub use identities::IdentityRow;
+pub use keys::{KeyKind, KeyRow, NewKey};
+pub use revocations::{Revocation, RevocationKind};
+pub use sessions::SessionRow;
+pub use tickets::{Confirmation, EndedTicket, NewTicket, Rescan, Ticket, TicketState};
+pub use users::{NewUser, User, UserChange, fold_username};
+
+/// The durable state. Cheap to clone; all clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// One connection on SQLite, so that writers queue here in order instead of colliding in the file.
+    writer: AnyPool,
+    reader: AnyPool,
+    engine: Engine,
+}
+
+/// A write transaction over several statements. Dropped without [`WriteTx::commit`], nothing happened.
+pub struct WriteTx {
+    inner: sqlx::Transaction<'static, Any>,
+}
+
+/// What runs once at a time. Taken in this order, before any other row is touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lock {
+    /// Making keys.
+    Keys,
+    /// Deciding which user an identity belongs to.
+    People,
+    /// Numbering revocations: their numbers are in the order of their commits, on PostgreSQL too.
+    Revocations,
+    /// Numbering audit rows.
+    Audit,
+}
+
+/// Which database is behind the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Postgres,
+    Sqlite,
+}
+
+impl Store {
+    /// Opens the store at `url` (`sqlite:/path/file.db[?mode=ro]`, `sqlite::memory:` or `postgres://…`), makes the file
+    /// with mode 0600 if it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] when a later Menshen has migrated it; otherwise what keeps it from being opened.
+    pub async fn open(url: &SecretString) -> Result<Self, StoreError> {
+        let store = connect::connect(url).await?;
+        schema::migrate(&store).await?;
+        Ok(store)
+    }
+
+    /// Asks for one row: whether the store answers.
+    ///
+    /// # Errors
+    /// Whatever a real query would meet now.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.fetch_optional(sqlx::query("SELECT version FROM schema_versions LIMIT 1"))
+            .await
+            .map(|_| ())
+    }
+
+    /// Closes the connections; on SQLite this folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    /// Begins a write transaction: immediately exclusive on SQLite, `READ COMMITTED` on PostgreSQL.
+    pub(crate) async fn begin(&self) -> Result<WriteTx, StoreError> {
+        bounded(async {
+            let begun = match self.engine {
+                Engine::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await,
+                Engine::Postgres => self.writer.begin().await,
+            };
+            Ok(WriteTx { inner: begun? })
+        })
+        .await
+    }
+
+    async fn fetch_optional(&self, query: Statement) -> Result<Option<AnyRow>, StoreError> {
+        bounded(async { Ok(query.fetch_optional(&self.reader).await?) }).await
+    }
+
+    async fn fetch_all(&self, query: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        bounded(async { Ok(query.fetch_all(&self.reader).await?) }).await
+    }
+
+    /// Runs one writing statement; says how many rows it changed.
+    async fn execute(&self, query: Statement) -> Result<u64, StoreError> {
+        bounded(async { Ok(query.execute(&self.writer).await?) })
+            .await
+            .map(|done: AnyQueryResult| done.rows_affected())
+    }
+}
+
+impl WriteTx {
+    /// Makes everything since the beginning durable.
+    ///
+    /// # Errors
+    /// The transaction did not happen, except after [`StoreError::TimedOut`], when it may have.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        bounded(async { Ok(self.inner.commit().await?) }).await
+    }
+
+    /// Waits until nobody else holds `lock`, and holds it until the transaction ends.
+    pub(crate) async fn lock(&mut self, lock: Lock) -> Result<(), StoreError> {
+        self.take(lock, 0).await.map(|_| ())
+    }
+
+    /// Holds `lock` and takes `count` numbers from its counter: the last of them.
+    pub(crate) async fn take(&mut self, lock: Lock, count: i64) -> Result<i64, StoreError> {
+        let rows = self
+            .fetch_all(
+                sqlx::query("UPDATE counters SET value = value + $2 WHERE name = $1 RETURNING value")
+                    .bind(lock.name())
+                    .bind(count),
+            )
+            .await?;
+        let Some(row) = rows.first() else {
+            return Err(StoreError::Broken(format!("the counter {} is missing", lock.name())));
+        };
+        Ok(row.try_get("value")?)
+    }
+
+    async fn fetch_optional(&mut self, query: Statement) -> Result<Option<AnyRow>, StoreError> {
+        bounded(async { Ok(query.fetch_optional(&mut *self.inner).await?) }).await
+    }
+
+    async fn fetch_all(&mut self, query: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        bounded(async { Ok(query.fetch_all(&mut *self.inner).await?) }).await
+    }
+
+    async fn execute(&mut self, query: Statement) -> Result<u64, StoreError> {
+        let done: AnyQueryResult = bounded(async { Ok(query.execute(&mut *self.inner).await?) }).await?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl std::fmt::Debug for WriteTx {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("WriteTx")
+    }
+}
+
+impl Lock {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::People => "people",
+            Self::Revocations => "revocations",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// A statement with its bound values.
+type Statement = Query<'static, Any, AnyArguments>;
+
+async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(STATEMENT_LIMIT, work)
+        .await
+        .unwrap_or(Err(StoreError::TimedOut))
+}
+
+/// How long one statement may take, waiting for a connection included. A person waits for it, and the phone's own
+/// request ends after some ten seconds.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+pub(crate) mod fixtures;

@@ -1,0 +1,111 @@
+//! The record of what people and operators did.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Lock, Store, StoreError};
+
+/// One audited event. It holds no phone number and no secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Given by the store; grows in the order of commits.
+    pub seq: i64,
+    /// Stable name of the kind of event.
+    pub kind: String,
+    /// Unix seconds.
+    pub at: i64,
+    /// Request that caused it.
+    pub request_id: Option<String>,
+    /// Whom it is about; stays when the user is deleted.
+    pub user_id: Option<String>,
+    /// Connection id.
+    pub connection: Option<String>,
+    /// Beginning of the hash of the ticket's id.
+    pub ticket_hash: Option<String>,
+    /// Address of the browser.
+    pub browser_address: Option<String>,
+    /// Address of the phone.
+    pub phone_address: Option<String>,
+    /// The browser.
+    pub browser_device: Option<String>,
+    /// The phone.
+    pub phone_device: Option<String>,
+    /// Why, for what failed or was ended.
+    pub reason: Option<String>,
+}
+
+impl Store {
+    /// Records `rows` in their order, all or none; their `seq` is ignored.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none was recorded.
+    pub async fn insert_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        let Ok(count @ 1..) = i64::try_from(rows.len()) else {
+            return Ok(());
+        };
+        let mut tx = self.begin().await?;
+        let last = tx.take(Lock::Audit, count).await?;
+        for (seq, row) in (last - count + 1..).zip(rows) {
+            let query = sqlx::query(
+                "INSERT INTO audit (seq, kind, at, request_id, user_id, connection, ticket_hash, browser_address,
+                     phone_address, browser_device, phone_device, reason)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            )
+            .bind(seq)
+            .bind(row.kind.as_str())
+            .bind(row.at)
+            .bind(row.request_id.as_deref())
+            .bind(row.user_id.as_deref())
+            .bind(row.connection.as_deref())
+            .bind(row.ticket_hash.as_deref())
+            .bind(row.browser_address.as_deref())
+            .bind(row.phone_address.as_deref())
+            .bind(row.browser_device.as_deref())
+            .bind(row.phone_device.as_deref())
+            .bind(row.reason.as_deref());
+            tx.execute(query).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Up to `limit` events after number `seq`, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        let query = sqlx::query(
+            "SELECT seq, kind, at, request_id, user_id, connection, ticket_hash, browser_address, phone_address,
+                 browser_device, phone_device, reason
+             FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(seq)
+        .bind(i64::from(limit));
+        self.fetch_all(query).await?.iter().map(from_row).collect()
+    }
+
+    /// Forgets events from before `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep_audit(&self, before: i64) -> Result<u64, StoreError> {
+        self.execute(sqlx::query("DELETE FROM audit WHERE at < $1").bind(before))
+            .await
+    }
+}
+
+fn from_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
+    Ok(AuditRow {
+        seq: row.try_get("seq")?,
+        kind: row.try_get("kind")?,
+        at: row.try_get("at")?,
+        request_id: row.try_get("request_id")?,
+        user_id: row.try_get("user_id")?,
+        connection: row.try_get("connection")?,
+        ticket_hash: row.try_get("ticket_hash")?,
+        browser_address: row.try_get("browser_address")?,
+        phone_address: row.try_get("phone_address")?,
+        browser_device: row.try_get("browser_device")?,
+        phone_device: row.try_get("phone_device")?,
+        reason: row.try_get("reason")?,
+    })
+}

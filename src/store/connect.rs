@@ -1,0 +1,251 @@
+//! How a connection is set up: the one place, beside the migrations' byte type, where the engines differ.
+//!
+//! SQLite: write-ahead log, so that readers never wait for a writer; `synchronous = FULL`, because a revocation or a
+//! spent ticket that a power cut takes back is a way in, and a login costs two syncs at most; one writer connection and
+//! a few readers. PostgreSQL: one pool, and the server itself ends statements that outlive their caller.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection};
+
+use super::{Engine, STATEMENT_LIMIT, Store, StoreError, bounded};
+
+/// Connects without looking at the schema.
+pub(super) async fn connect(url: &SecretString) -> Result<Store, StoreError> {
+    sqlx::any::install_default_drivers();
+    match url.expose_secret().strip_prefix("sqlite:") {
+        Some(rest) => bounded(open_sqlite(Target::parse(rest)?)).await,
+        None => bounded(open_postgres(url.expose_secret())).await,
+    }
+}
+
+/// What a `sqlite:` address says.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    Memory,
+    File { path: PathBuf, read_only: bool },
+}
+
+impl Target {
+    fn parse(rest: &str) -> Result<Self, StoreError> {
+        let broken = |what: &str| StoreError::Broken(what.to_owned());
+        let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let read_only = match query {
+            "" | "mode=rwc" => false,
+            "mode=ro" => true,
+            _ => return Err(broken("a SQLite address takes no parameter but `mode=ro`")),
+        };
+        let name = name.strip_prefix("//").unwrap_or(name);
+        if name == ":memory:" {
+            return Ok(Self::Memory);
+        }
+        let path = percent_decode_str(name)
+            .decode_utf8()
+            .map_err(|_| broken("the file name is not UTF-8"))?;
+        if path.is_empty() {
+            return Err(broken("a SQLite address names a file, as in `sqlite:menshen.db`"));
+        }
+        Ok(Self::File {
+            path: PathBuf::from(path.as_ref()),
+            read_only,
+        })
+    }
+
+    fn options(&self) -> Result<AnyConnectOptions, StoreError> {
+        let url = match self {
+            Self::Memory => "sqlite::memory:".to_owned(),
+            Self::File { path, read_only } => {
+                let path = path
+                    .to_str()
+                    .ok_or_else(|| StoreError::Broken("the file name is not UTF-8".to_owned()))?;
+                let mode = if *read_only { "ro" } else { "rw" };
+                format!("sqlite://{}?mode={mode}", utf8_percent_encode(path, PATH))
+            }
+        };
+        Ok(quiet(AnyConnectOptions::from_str(&url)?))
+    }
+}
+
+async fn open_sqlite(target: Target) -> Result<Store, StoreError> {
+    if let Target::File { path, read_only: false } = &target {
+        create_file(path)?;
+    }
+    let pool = |connections: u32| {
+        // One connection to an in-memory database *is* the database: it must never be closed for being idle or old.
+        AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(STATEMENT_LIMIT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+    };
+    let writer = pool(1)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // `foreign_keys` is a matter of the connection, not of the file.
+                for pragma in [
+                    "PRAGMA busy_timeout = 4000",
+                    "PRAGMA foreign_keys = ON",
+                    "PRAGMA synchronous = FULL",
+                ] {
+                    sqlx::query(pragma).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_with(target.options()?)
+        .await?;
+    if let Target::File { read_only: false, .. } = target {
+        sqlx::query("PRAGMA journal_mode = WAL").execute(&writer).await?;
+    }
+    let reader = match target {
+        Target::Memory => writer.clone(),
+        Target::File { .. } => pool(SQLITE_READERS).connect_with(target.options()?).await?,
+    };
+    Ok(Store {
+        writer,
+        reader,
+        engine: Engine::Sqlite,
+    })
+}
+
+async fn open_postgres(url: &str) -> Result<Store, StoreError> {
+    let options = quiet(AnyConnectOptions::from_str(url)?);
+    // The pool tries again until its time is over, and then says no more than that; one connection says why.
+    AnyConnection::connect_with(&options).await?.close().await?;
+    let pool: AnyPool = AnyPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(POSTGRES_ACQUIRE_LIMIT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // A little under our own limit, so that the server's clear answer arrives before we give up.
+                sqlx::query("SET statement_timeout = 4500")
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query("SET idle_in_transaction_session_timeout = 15000")
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await?;
+    Ok(Store {
+        writer: pool.clone(),
+        reader: pool,
+        engine: Engine::Postgres,
+    })
+}
+
+/// Makes the directory (0700) and the file (0600); SQLite gives its log files the mode of the file.
+fn create_file(path: &Path) -> Result<(), StoreError> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| refused(&error))?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+fn refused(error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+/// Statements are not logged: what they are is in the source, what they carry is nobody's business.
+fn quiet(options: AnyConnectOptions) -> AnyConnectOptions {
+    options.log_statements(log::LevelFilter::Off)
+}
+
+/// What a path in a SQLite address must not hold in the clear.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`');
+
+/// Reads are short; more readers than cores would only wait for each other.
+const SQLITE_READERS: u32 = 4;
+
+/// Per node: ten nodes fit under PostgreSQL's default of a hundred.
+const POSTGRES_CONNECTIONS: u32 = 8;
+
+/// The pool retries a refused connection for this long; a login that cannot be had should say so soon.
+const POSTGRES_ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn addresses_name_a_file_or_memory() {
+        let file = |path: &str, read_only| Target::File {
+            path: PathBuf::from(path),
+            read_only,
+        };
+        let table = [
+            (":memory:", Some(Target::Memory)),
+            ("/a/b.db", Some(file("/a/b.db", false))),
+            ("///a/b.db", Some(file("/a/b.db", false))),
+            ("//b.db", Some(file("b.db", false))),
+            ("b%20c%3F.db?mode=ro", Some(file("b c?.db", true))),
+            ("", None),
+            ("b.db?cache=shared", None),
+        ];
+        for (address, expected) in table {
+            assert_eq!(Target::parse(address).ok(), expected, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_store_is_readable_by_its_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new %20?#/menshen.db");
+        let encoded = utf8_percent_encode(path.to_str().unwrap(), PATH).to_string();
+        let store = Store::open(&SecretString::from(format!("sqlite:{encoded}")))
+            .await
+            .unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        assert_eq!(mode(&path.with_extension("db-wal")), 0o600);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unavailable_and_its_password_is_not_told() {
+        let url = SecretString::from("postgres://menshen:hunter2@127.0.0.1:9/menshen".to_owned());
+        let error = Store::open(&url).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        let nonsense = Store::open(&SecretString::from("nonsense hunter2".to_owned()))
+            .await
+            .unwrap_err();
+        assert!(!format!("{nonsense} {nonsense:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,522 @@
+//! Login attempts, from the moment a phone touches them.
+//!
+//! `pending` is not a row: an anonymous visitor writes nothing, so the first row of a ticket is its scan (or its end).
+//! Every function here is one compare-and-set that says whether *this* caller made the transition; who gets `false` reads
+//! the ticket and answers by what is there. A ticket is confirmed under a lease: asking WeChat for a phone number
+//! happens between two statements, costs money, and must not happen twice.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{SessionRow, Statement, Store, StoreError, sessions};
+
+/// Where a ticket is. `pending` has no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TicketState {
+    /// The browser chooses between a new user and binding an existing one.
+    Bind,
+    /// Ended by the person.
+    Cancelled,
+    /// The person agreed; the browser may redeem.
+    Confirmed,
+    /// Ended by time.
+    Expired,
+    /// Ended by a refusal; `error` says which.
+    Failed,
+    /// The browser has its session.
+    Redeemed,
+    /// A phone holds it.
+    Scanned,
+}
+
+/// A ticket that a phone has touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The scene: 32 characters.
+    pub id: String,
+    /// Connection id.
+    pub connection: String,
+    /// Where it is.
+    pub state: TicketState,
+    /// App that `openid` belongs to; empty if it ended before a scan.
+    pub app_id: String,
+    /// Who scanned; empty if it ended before a scan.
+    pub openid: String,
+    /// Who scanned, across the apps of one Open Platform account.
+    pub unionid: Option<String>,
+    /// What the phone must show (JSON), added by the node that holds the browser.
+    pub browser: Option<String>,
+    /// An answer to the present handle has carried `browser`.
+    pub shown: bool,
+    /// SHA-256 of the phone's handle; empty if it ended before a scan.
+    pub handle_hash: Vec<u8>,
+    /// Launch scene number of the mini program.
+    pub entry: Option<i64>,
+    /// Who was confirmed.
+    pub user_id: Option<String>,
+    /// The number that was tapped.
+    pub choice: Option<i64>,
+    /// What became of the phone number (`taken`), if both screens should say so.
+    pub phone_note: Option<String>,
+    /// Stable error code of a ticket that failed.
+    pub error: Option<String>,
+    /// Why it ended, for the audit.
+    pub reason: Option<String>,
+    /// Address of the phone.
+    pub phone_address: String,
+    /// `User-Agent` of the phone.
+    pub phone_agent: String,
+    /// Issue time in the scene.
+    pub created_at: i64,
+    /// First scan.
+    pub scanned_at: i64,
+    /// When the person agreed.
+    pub confirmed_at: Option<i64>,
+    /// When it ended: redeemed, cancelled, expired, or failed.
+    pub ended_at: Option<i64>,
+    /// When the present state runs out.
+    pub expires_at: i64,
+    /// The session that it became.
+    pub session_id: Option<String>,
+    /// Who is confirming now.
+    pub lease: Option<String>,
+    /// Until when that counts.
+    pub lease_until: Option<i64>,
+}
+
+/// A first scan.
+#[derive(Debug, Clone)]
+pub struct NewTicket {
+    /// The scene.
+    pub id: String,
+    /// Connection id.
+    pub connection: String,
+    /// App of the code that was exchanged.
+    pub app_id: String,
+    /// Who scans.
+    pub openid: String,
+    /// Who scans, across apps.
+    pub unionid: Option<String>,
+    /// SHA-256 of the handle that the phone gets.
+    pub handle_hash: Vec<u8>,
+    /// Launch scene number of the mini program.
+    pub entry: Option<i64>,
+    /// Address of the phone.
+    pub phone_address: String,
+    /// `User-Agent` of the phone.
+    pub phone_agent: String,
+    /// Issue time in the scene.
+    pub created_at: i64,
+    /// Now.
+    pub scanned_at: i64,
+    /// When the scan runs out.
+    pub expires_at: i64,
+}
+
+/// The same person scans again.
+#[derive(Debug, Clone)]
+pub struct Rescan {
+    /// App of the code that was exchanged.
+    pub app_id: String,
+    /// Who scans.
+    pub openid: String,
+    /// SHA-256 of the new handle.
+    pub handle_hash: Vec<u8>,
+    /// Launch scene number of the mini program.
+    pub entry: Option<i64>,
+    /// Address of the phone.
+    pub phone_address: String,
+    /// `User-Agent` of the phone.
+    pub phone_agent: String,
+    /// Now.
+    pub now: i64,
+    /// When the scan runs out; counts while the ticket is `scanned`, later states keep their own end.
+    pub expires_at: i64,
+}
+
+/// The person agreed.
+#[derive(Debug, Clone)]
+pub struct Confirmation {
+    /// Who they turned out to be.
+    pub user_id: String,
+    /// The number that was tapped.
+    pub choice: Option<i64>,
+    /// What became of the phone number.
+    pub phone_note: Option<String>,
+    /// Now.
+    pub confirmed_at: i64,
+    /// Until when the browser may redeem.
+    pub expires_at: i64,
+}
+
+/// A ticket that ends before anybody scanned it.
+#[derive(Debug, Clone)]
+pub struct EndedTicket {
+    /// The scene.
+    pub id: String,
+    /// Connection id.
+    pub connection: String,
+    /// `Cancelled` or `Failed`.
+    pub state: TicketState,
+    /// Stable error code of a ticket that failed.
+    pub error: Option<String>,
+    /// Why it ended, for the audit.
+    pub reason: Option<String>,
+    /// Issue time in the scene.
+    pub created_at: i64,
+    /// Now.
+    pub now: i64,
+    /// When the scene itself ends; the row must not be swept before.
+    pub expires_at: i64,
+}
+
+impl TicketState {
+    const ALL: [Self; 7] = [
+        Self::Bind,
+        Self::Cancelled,
+        Self::Confirmed,
+        Self::Expired,
+        Self::Failed,
+        Self::Redeemed,
+        Self::Scanned,
+    ];
+
+    /// As it is stored, and as the browser reads it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Cancelled => "cancelled",
+            Self::Confirmed => "confirmed",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+            Self::Redeemed => "redeemed",
+            Self::Scanned => "scanned",
+        }
+    }
+
+    /// Whether nothing can come after it but a late `not_me`.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Expired | Self::Failed | Self::Redeemed)
+    }
+}
+
+impl Ticket {
+    /// Whether its time is over although no statement has said so yet. A confirmation in progress may finish.
+    #[must_use]
+    pub fn has_run_out(&self, now: i64) -> bool {
+        !self.state.is_end() && self.expires_at <= now && !self.is_leased(now)
+    }
+
+    /// Whether somebody is confirming it now.
+    #[must_use]
+    pub fn is_leased(&self, now: i64) -> bool {
+        self.lease.is_some() && self.lease_until.is_some_and(|until| until > now)
+    }
+}
+
+impl Store {
+    /// The ticket with this scene, if a phone has touched it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket(&self, id: &str) -> Result<Option<Ticket>, StoreError> {
+        let row = self.fetch_optional(sqlx::query(SELECT_BY_ID).bind(id)).await?;
+        row.as_ref().map(from_row).transpose()
+    }
+
+    /// The ticket whose present handle has this SHA-256.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_by_handle(&self, handle_hash: &[u8]) -> Result<Option<Ticket>, StoreError> {
+        let row = self
+            .fetch_optional(sqlx::query(SELECT_BY_HANDLE).bind(handle_hash))
+            .await?;
+        row.as_ref().map(from_row).transpose()
+    }
+
+    /// `pending → scanned`. False if somebody touched it before: the same person may then [`Store::ticket_rescan`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_scan(&self, new: &NewTicket) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "INSERT INTO tickets (id, connection, state, app_id, openid, unionid, shown, handle_hash, entry,
+                 phone_address, phone_agent, created_at, scanned_at, expires_at)
+             VALUES ($1, $2, 'scanned', $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, $12)
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(new.id.as_str())
+        .bind(new.connection.as_str())
+        .bind(new.app_id.as_str())
+        .bind(new.openid.as_str())
+        .bind(new.unionid.as_deref())
+        .bind(new.handle_hash.as_slice())
+        .bind(new.entry)
+        .bind(new.phone_address.as_str())
+        .bind(new.phone_agent.as_str())
+        .bind(new.created_at)
+        .bind(new.scanned_at)
+        .bind(new.expires_at);
+        self.won(query).await
+    }
+
+    /// Gives the person who scanned an unexpired ticket a new handle; the old one dies and has to be shown the browser's
+    /// half again. A confirmation in progress under the old handle may finish. False for anybody else, and when it is over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_rescan(&self, id: &str, rescan: &Rescan) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE tickets SET handle_hash = $4, shown = 0, entry = $5, phone_address = $6, phone_agent = $7,
+                 expires_at = CASE WHEN state = 'scanned' THEN $9 ELSE expires_at END
+             WHERE id = $1 AND app_id = $2 AND openid = $3 AND state IN ('scanned', 'bind', 'confirmed')
+               AND expires_at > $8",
+        )
+        .bind(id)
+        .bind(rescan.app_id.as_str())
+        .bind(rescan.openid.as_str())
+        .bind(rescan.handle_hash.as_slice())
+        .bind(rescan.entry)
+        .bind(rescan.phone_address.as_str())
+        .bind(rescan.phone_agent.as_str())
+        .bind(rescan.now)
+        .bind(rescan.expires_at);
+        self.won(query).await
+    }
+
+    /// Adds what the phone must show, once, while the ticket is `scanned`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_set_browser(&self, id: &str, browser_json: &str) -> Result<bool, StoreError> {
+        let query =
+            sqlx::query("UPDATE tickets SET browser = $2 WHERE id = $1 AND state = 'scanned' AND browser IS NULL")
+                .bind(id)
+                .bind(browser_json);
+        self.won(query).await
+    }
+
+    /// Notes that an answer to this handle carries the browser's half. False if the handle has been replaced, or there is
+    /// nothing to show yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_mark_shown(&self, id: &str, handle_hash: &[u8]) -> Result<bool, StoreError> {
+        let query =
+            sqlx::query("UPDATE tickets SET shown = 1 WHERE id = $1 AND handle_hash = $2 AND browser IS NOT NULL")
+                .bind(id)
+                .bind(handle_hash);
+        self.won(query).await
+    }
+
+    /// Begins a confirmation: for this handle, one at a time, while the ticket is `scanned` and unexpired. `lease` is a random
+    /// name for the attempt.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_lease(
+        &self,
+        id: &str,
+        handle_hash: &[u8],
+        lease: &str,
+        until: i64,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE tickets SET lease = $3, lease_until = $4
+             WHERE id = $1 AND handle_hash = $2 AND state = 'scanned' AND expires_at > $5
+               AND (lease IS NULL OR lease_until <= $5)",
+        )
+        .bind(id)
+        .bind(handle_hash)
+        .bind(lease)
+        .bind(until)
+        .bind(now);
+        self.won(query).await
+    }
+
+    /// Gives up a confirmation: the ticket is as it was.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the lease then ends by its time.
+    pub async fn ticket_release(&self, id: &str, lease: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE tickets SET lease = NULL, lease_until = NULL WHERE id = $1 AND lease = $2")
+            .bind(id)
+            .bind(lease);
+        self.execute(query).await.map(|_| ())
+    }
+
+    /// `scanned → confirmed`, by the holder of the lease. A ticket that ran out meanwhile is confirmed as long as the lease
+    /// counts.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_confirm(&self, id: &str, lease: &str, confirmation: &Confirmation) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE tickets SET state = 'confirmed', user_id = $3, choice = $4, phone_note = $5, confirmed_at = $6,
+                 expires_at = $7, lease = NULL, lease_until = NULL
+             WHERE id = $1 AND lease = $2 AND state = 'scanned' AND (expires_at > $6 OR lease_until > $6)",
+        )
+        .bind(id)
+        .bind(lease)
+        .bind(confirmation.user_id.as_str())
+        .bind(confirmation.choice)
+        .bind(confirmation.phone_note.as_deref())
+        .bind(confirmation.confirmed_at)
+        .bind(confirmation.expires_at);
+        self.won(query).await
+    }
+
+    /// From one of `from` to the end `to`. To `Expired` only if its time is over and nobody is confirming it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_end(
+        &self,
+        id: &str,
+        from: &[TicketState],
+        to: TicketState,
+        error: Option<&str>,
+        reason: Option<&str>,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        // A list in one value: `,scanned,bind,` holds `,scanned,`.
+        let from: String = from.iter().flat_map(|state| [",", state.as_str(), ","]).collect();
+        let query = sqlx::query(
+            "UPDATE tickets SET state = $3, error = $4, reason = $5, ended_at = $6, lease = NULL, lease_until = NULL
+             WHERE id = $1 AND $2 LIKE '%,' || state || ',%'
+               AND ($3 <> 'expired' OR (expires_at <= $6 AND (lease IS NULL OR lease_until <= $6)))",
+        )
+        .bind(id)
+        .bind(from)
+        .bind(to.as_str())
+        .bind(error)
+        .bind(reason)
+        .bind(now);
+        self.won(query).await
+    }
+
+    /// `pending →` an end: nobody can scan it any more. False if a phone has touched it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_end_pending(&self, ended: &EndedTicket) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "INSERT INTO tickets (id, connection, state, app_id, openid, shown, error, reason, phone_address,
+                 phone_agent, created_at, scanned_at, ended_at, expires_at)
+             VALUES ($1, $2, $3, '', '', 0, $4, $5, '', '', $6, $7, $7, $8)
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(ended.id.as_str())
+        .bind(ended.connection.as_str())
+        .bind(ended.state.as_str())
+        .bind(ended.error.as_deref())
+        .bind(ended.reason.as_deref())
+        .bind(ended.created_at)
+        .bind(ended.now)
+        .bind(ended.expires_at);
+        self.won(query).await
+    }
+
+    /// `confirmed → redeemed`, and the session, in one transaction: exactly once, in time, for the user that was
+    /// confirmed and has not been disabled since.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then neither happened, except that after [`StoreError::TimedOut`] both may have.
+    pub async fn ticket_redeem(&self, id: &str, now: i64, session: &SessionRow) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let redeem = sqlx::query(
+            "UPDATE tickets SET state = 'redeemed', session_id = $3, ended_at = $2
+             WHERE id = $1 AND state = 'confirmed' AND expires_at > $2 AND user_id = $4",
+        )
+        .bind(id)
+        .bind(now)
+        .bind(session.id.as_str())
+        .bind(session.user_id.as_str());
+        if tx.execute(redeem).await? != 1 {
+            return Ok(false);
+        }
+        // Also the lock that orders this login and a disabling of the same user.
+        let admit = sqlx::query("UPDATE users SET last_login_at = $2 WHERE id = $1 AND disabled = 0")
+            .bind(session.user_id.as_str())
+            .bind(now);
+        if tx.execute(admit).await? != 1 {
+            return Ok(false);
+        }
+        tx.execute(sessions::insert(session)).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Forgets tickets that were over before `ended_before`. Leave a margin over the life of a scene: the row is what keeps
+    /// a spent scene from being scanned again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep_tickets(&self, ended_before: i64) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM tickets WHERE expires_at < $1 AND created_at < $1 AND (ended_at IS NULL OR ended_at < $1)",
+        )
+        .bind(ended_before);
+        self.execute(query).await
+    }
+
+    /// Whether a compare-and-set found what it expected.
+    async fn won(&self, query: Statement) -> Result<bool, StoreError> {
+        Ok(self.execute(query).await? == 1)
+    }
+}
+
+fn from_row(row: &AnyRow) -> Result<Ticket, StoreError> {
+    let state: &str = row.try_get("state")?;
+    let state = TicketState::ALL.into_iter().find(|known| known.as_str() == state);
+    Ok(Ticket {
+        id: row.try_get("id")?,
+        connection: row.try_get("connection")?,
+        state: state.ok_or_else(|| StoreError::Broken("a ticket in an unknown state".to_owned()))?,
+        app_id: row.try_get("app_id")?,
+        openid: row.try_get("openid")?,
+        unionid: row.try_get("unionid")?,
+        browser: row.try_get("browser")?,
+        shown: row.try_get::<i64, _>("shown")? != 0,
+        handle_hash: row.try_get::<Option<Vec<u8>>, _>("handle_hash")?.unwrap_or_default(),
+        entry: row.try_get("entry")?,
+        user_id: row.try_get("user_id")?,
+        choice: row.try_get("choice")?,
+        phone_note: row.try_get("phone_note")?,
+        error: row.try_get("error")?,
+        reason: row.try_get("reason")?,
+        phone_address: row.try_get("phone_address")?,
+        phone_agent: row.try_get("phone_agent")?,
+        created_at: row.try_get("created_at")?,
+        scanned_at: row.try_get("scanned_at")?,
+        confirmed_at: row.try_get("confirmed_at")?,
+        ended_at: row.try_get("ended_at")?,
+        expires_at: row.try_get("expires_at")?,
+        session_id: row.try_get("session_id")?,
+        lease: row.try_get("lease")?,
+        lease_until: row.try_get("lease_until")?,
+    })
+}
+
+/// Written out, not `*`: a column that a newer node adds must not upset this node's prepared statements.
+macro_rules! select_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, connection, state, app_id, openid, unionid, browser, shown, handle_hash, entry, user_id,
+             choice, phone_note, error, reason, phone_address, phone_agent, created_at, scanned_at, confirmed_at,
+             ended_at, expires_at, session_id, lease, lease_until FROM tickets WHERE ",
+            $condition
+        )
+    };
+}
+
+const SELECT_BY_ID: &str = select_where!("id = $1");
+const SELECT_BY_HANDLE: &str = select_where!("handle_hash = $1");
+
+#[cfg(test)]
+#[path = "tickets_tests.rs"]
+mod tests;
