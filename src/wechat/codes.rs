@@ -1,0 +1,370 @@
+//! WeChat's error codes: what each means for a login, and what an operator does about it.
+//!
+//! One code has different meanings on different calls (`40001` is "wrong secret" on the token call and "token not the
+//! latest" elsewhere), so rows are found by code *and* endpoint. A row also says whether calling again soon is
+//! pointless ([`Pause`]). Only codes that depend on nothing but the installation may pause: otherwise one phone with a
+//! strange code could stop everybody's login.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::wechat::endpoint::Endpoint;
+
+/// What kind of refusal a code is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The access token is not accepted: fetch it again, call once more.
+    TokenRejected,
+    /// WeChat is overloaded.
+    Busy,
+    /// Too many calls in a minute or a day.
+    Quota,
+    /// The code from the phone is used, expired or foreign: the person acts again.
+    CodeRefused,
+    /// WeChat refuses this person.
+    PersonRefused,
+    /// The account, its secret, its permissions or a request that is built from the configuration: the operator acts.
+    Misconfigured,
+    /// Not in the table.
+    Unknown,
+}
+
+/// A known error code on the endpoints that give it this meaning.
+#[derive(Debug, Clone)]
+pub struct ErrorCode {
+    /// `errcode`, or a family of them.
+    pub codes: RangeInclusive<i64>,
+    /// Where it has this meaning; empty: everywhere else.
+    pub endpoints: &'static [Endpoint],
+    /// Short name for logs.
+    pub name: &'static str,
+    /// What kind of refusal it is.
+    pub class: Class,
+    /// What the operator does, one or two English sentences.
+    pub remedy: &'static str,
+    pub(crate) pause: Pause,
+}
+
+/// For how long calling the same endpoint again is pointless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// The next call may succeed.
+    None,
+    /// Nothing changes until an operator acts; looked at again every minute.
+    Minute,
+    /// The quota is filled again at the next full minute.
+    NextMinute,
+    /// The quota is filled again at midnight in Beijing. An operator may clear it earlier (`clear_quota`), so it is
+    /// looked at again every ten minutes.
+    NextDay,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 7] = [
+        Self::TokenRejected,
+        Self::Busy,
+        Self::Quota,
+        Self::CodeRefused,
+        Self::PersonRefused,
+        Self::Misconfigured,
+        Self::Unknown,
+    ];
+
+    /// Name in logs and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenRejected => "token_rejected",
+            Self::Busy => "busy",
+            Self::Quota => "quota",
+            Self::CodeRefused => "code_refused",
+            Self::PersonRefused => "person_refused",
+            Self::Misconfigured => "misconfigured",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl ErrorCode {
+    /// The row for a code on an endpoint. Rows for certain endpoints come before the general one.
+    pub fn find(endpoint: Endpoint, code: i64) -> Option<&'static Self> {
+        ERROR_CODES
+            .iter()
+            .find(|row| row.codes.contains(&code) && (row.endpoints.is_empty() || row.endpoints.contains(&endpoint)))
+    }
+}
+
+impl Pause {
+    /// Its length when it begins now.
+    pub(crate) fn length(self, now: SystemTime) -> Option<Duration> {
+        let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        match self {
+            Self::None => None,
+            Self::Minute => Some(PERMANENT_PAUSE),
+            Self::NextMinute => Some(Duration::from_secs(60 - unix % 60) + CLOCK_DIFFERENCE),
+            Self::NextDay => {
+                let left = DAY - (unix + BEIJING_OFFSET) % DAY;
+                Some((Duration::from_secs(left) + CLOCK_DIFFERENCE).min(DAY_QUOTA_PROBE))
+            }
+        }
+    }
+}
+
+const fn row(
+    codes: RangeInclusive<i64>,
+    endpoints: &'static [Endpoint],
+    name: &'static str,
+    class: Class,
+    pause: Pause,
+    remedy: &'static str,
+) -> ErrorCode {
+    ErrorCode {
+        codes,
+        endpoints,
+        name,
+        class,
+        remedy,
+        pause,
+    }
+}
+
+/// What the operator reads about a code that is not in the table.
+pub(crate) const UNKNOWN_REMEDY: &str = "This code is not in Menshen's table. Look it up in WeChat's documentation of \
+     this call; the rid resolves at /cgi-bin/openapi/rid/get for seven days, except for /sns calls.";
+
+/// Often enough for an operator who has just repaired something, seldom enough to be no load.
+const PERMANENT_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often a spent day quota is looked at: 144 calls a day harm nobody and a cleared quota is noticed.
+const DAY_QUOTA_PROBE: Duration = Duration::from_secs(600);
+
+/// WeChat's minute may end later than ours.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
+
+const DAY: u64 = 86_400;
+
+/// UTC+8, without summer time.
+const BEIJING_OFFSET: u64 = 8 * 3_600;
+
+const TOKEN: &[Endpoint] = &[Endpoint::StableToken];
+const PHONE: &[Endpoint] = &[Endpoint::PhoneNumber];
+/// The calls that carry AppID and AppSecret.
+const SECRET: &[Endpoint] = &[Endpoint::StableToken, Endpoint::CodeToSession];
+/// The calls that carry a code from a phone.
+const CODE: &[Endpoint] = &[Endpoint::CodeToSession, Endpoint::PhoneNumber];
+const ANY: &[Endpoint] = &[];
+
+/// Every code that the endpoints of [`Endpoint`] are known to give.
+#[rustfmt::skip]
+pub static ERROR_CODES: &[ErrorCode] = &[
+    row(-1..=-1, ANY, "system_busy", Class::Busy, Pause::None,
+        "WeChat is overloaded. Nothing to do unless it lasts."),
+    row(40001..=40001, SECRET, "invalid_secret", Class::Misconfigured, Pause::Minute,
+        "The AppSecret is wrong. Compare app_id and app_secret with the WeChat console (Development settings); a reset there makes the old secret useless."),
+    row(40001..=40001, ANY, "token_not_latest", Class::TokenRejected, Pause::None,
+        "Another program replaces this AppID's access token. Have it use stable_token without force_refresh, or /cgi-bin/token, which is kept apart."),
+    row(40002..=40002, ANY, "invalid_grant_type", Class::Misconfigured, Pause::Minute,
+        "WeChat does not accept the grant type. Check that api_base is WeChat's own address and that nothing between changes the request."),
+    row(40003..=40003, PHONE, "openid_mismatch", Class::CodeRefused, Pause::None,
+        "The phone number code belongs to another person or app than the one who scanned. Seen often: somebody tries to pass on a number that is not theirs."),
+    row(40003..=40003, ANY, "invalid_openid", Class::Misconfigured, Pause::None,
+        "The openid belongs to another AppID. Check that app_id is the mini program that the page opens."),
+    // Whoever holds a phone can send the phone code of a mini program of their own: never a reason to pause.
+    row(40013..=40013, PHONE, "code_of_another_app", Class::CodeRefused, Pause::None,
+        "The phone number code was issued for another AppID. Check that the mini program with this app_id is the one that calls this connection."),
+    row(40013..=40013, ANY, "invalid_appid", Class::Misconfigured, Pause::Minute,
+        "WeChat does not know this AppID. Compare app_id with the WeChat console; an original id (gh_…) is not an AppID."),
+    row(40014..=40014, ANY, "invalid_token", Class::TokenRejected, Pause::None,
+        "WeChat refuses the access token even after it was fetched again. Check that api_base, app_id and app_secret belong together."),
+    row(40029..=40029, PHONE, "invalid_phone_code", Class::CodeRefused, Pause::None,
+        "The phone number code is used, expired or a login code. Seen often: the mini program sends wx.login's code in place of the one from the phone button."),
+    row(40029..=40029, ANY, "invalid_code", Class::CodeRefused, Pause::None,
+        "The login code is wrong, expired or of another AppID. Seen often: app_id is not that of the mini program that scans."),
+    row(40033..=40033, ANY, "escaped_characters", Class::Misconfigured, Pause::None,
+        "WeChat found an escaped character in the request. Report this as a defect of Menshen, with the rid."),
+    row(40097..=40097, CODE, "invalid_arguments", Class::CodeRefused, Pause::None,
+        "WeChat cannot read the code that the phone sent. Seen often: check what the mini program sends."),
+    row(40097..=40097, ANY, "invalid_arguments", Class::Misconfigured, Pause::None,
+        "WeChat does not accept the request. Check env_version (release, trial or develop) and page."),
+    row(40125..=40125, ANY, "invalid_secret", Class::Misconfigured, Pause::Minute,
+        "The AppSecret is wrong or malformed. Compare app_secret with the WeChat console; look for spaces and line ends in the file or variable."),
+    row(40129..=40129, ANY, "invalid_scene", Class::Misconfigured, Pause::None,
+        "The scene holds characters that WeChat does not allow. Report this as a defect of Menshen, with the rid."),
+    row(40163..=40163, ANY, "code_used", Class::CodeRefused, Pause::None,
+        "The code was used already. Seen often: the mini program sends one code twice, or a proxy in front repeats POST requests."),
+    row(40164..=40164, ANY, "address_not_listed", Class::Misconfigured, Pause::Minute,
+        "Add this gateway's egress address to the IP allow-list of the app in the WeChat console (Development settings)."),
+    row(40169..=40169, ANY, "scene_length", Class::Misconfigured, Pause::None,
+        "WeChat found the scene too long or the request not to be JSON. Check that nothing between Menshen and WeChat changes requests."),
+    row(40189..=40189, ANY, "invalid_width", Class::Misconfigured, Pause::None,
+        "WeChat does not accept the width of the code. Report this as a defect of Menshen, with the rid."),
+    row(40226..=40226, ANY, "person_blocked", Class::PersonRefused, Pause::None,
+        "WeChat refuses this person as a high risk. Only they can settle that with WeChat; offer them another way to log in."),
+    row(40230..=40240, ANY, "api_signature_required", Class::Misconfigured, Pause::Minute,
+        "API signature and encryption is switched on for this account, which Menshen does not speak. Switch it off for this call in the WeChat console (Development settings, API security)."),
+    row(40243..=40243, ANY, "secret_frozen", Class::Misconfigured, Pause::Minute,
+        "The AppSecret is frozen. Unfreeze it in the WeChat console, or reset it and put the new one into app_secret."),
+    row(41001..=41001, ANY, "token_missing", Class::Misconfigured, Pause::None,
+        "The access token did not reach WeChat. Check that nothing between Menshen and WeChat cuts the query off."),
+    row(41002..=41002, ANY, "appid_missing", Class::Misconfigured, Pause::Minute,
+        "The AppID did not reach WeChat. Check app_id and that nothing between Menshen and WeChat changes requests."),
+    row(41004..=41004, ANY, "secret_missing", Class::Misconfigured, Pause::Minute,
+        "The AppSecret did not reach WeChat. Check app_secret and that nothing between Menshen and WeChat changes requests."),
+    row(41008..=41008, ANY, "code_missing", Class::CodeRefused, Pause::None,
+        "The code did not reach WeChat. Check what the mini program sends."),
+    row(41009..=41009, ANY, "openid_missing", Class::Misconfigured, Pause::None,
+        "The openid did not reach WeChat. Check that nothing between Menshen and WeChat changes requests."),
+    row(41030..=41030, ANY, "page_unknown", Class::Misconfigured, Pause::None,
+        "The page is not in the released mini program. Publish a version that has it, check the spelling of page (no leading slash, no query), or use env_version = \"trial\" while testing."),
+    row(42001..=42001, ANY, "token_expired", Class::TokenRejected, Pause::None,
+        "WeChat finds the access token expired even after it was fetched again. Check this machine's clock and try again in a minute."),
+    row(42003..=42003, ANY, "code_expired", Class::CodeRefused, Pause::None,
+        "The code is older than five minutes. Seen often: the mini program fetches its code long before it sends it."),
+    row(43002..=43002, ANY, "post_required", Class::Misconfigured, Pause::Minute,
+        "WeChat wants POST and got something else. A proxy between Menshen and WeChat changes requests."),
+    row(45009..=45009, TOKEN, "day_quota", Class::Quota, Pause::NextDay,
+        "Today's quota of token calls is used up. Find the program that fetches tokens in a loop; clear_quota/v2 in the WeChat console frees the quota, ten times a month."),
+    row(45009..=45009, CODE, "quota", Class::Quota, Pause::NextMinute,
+        "The quota of this call is used up. Look at it in the WeChat console (Operations, API quota); clear_quota frees it, ten times a month."),
+    row(45009..=45009, ANY, "minute_quota", Class::Quota, Pause::NextMinute,
+        "More than 5,000 codes were made in a minute for this AppID. Use qr = \"link\", which needs no call, or find out who else makes codes."),
+    row(45011..=45011, TOKEN, "minute_quota", Class::Quota, Pause::NextMinute,
+        "Too many token calls in a minute. Find the program that fetches tokens in a loop."),
+    // Counted per person on jscode2session: one phone must not stop the others.
+    row(45011..=45011, ANY, "minute_quota", Class::Quota, Pause::None,
+        "Too many calls in a minute, of one person or of the account. If it lasts, look at the quota in the WeChat console."),
+    row(47001..=47001, ANY, "body_not_json", Class::Misconfigured, Pause::None,
+        "WeChat could not read the request. Check that nothing between Menshen and WeChat changes requests."),
+    row(48001..=48001, ANY, "api_unauthorised", Class::Misconfigured, Pause::Minute,
+        "This account may not make this call. The phone number needs a verified mini program of an organisation; check that app_id is a mini program and not a service account."),
+    row(48004..=48004, ANY, "api_banned", Class::Misconfigured, Pause::Minute,
+        "WeChat has withdrawn this call from the account because of a violation. See the notices in the WeChat console."),
+    row(50001..=50001, ANY, "person_did_not_authorise", Class::PersonRefused, Pause::None,
+        "The person did not grant this. Nothing to do."),
+    // The text says "user restricted": it may be one person where the call is about one.
+    row(50002..=50002, CODE, "restricted", Class::Misconfigured, Pause::None,
+        "The person or the account is restricted by WeChat. If it happens to everybody, see the notices in the WeChat console."),
+    row(50002..=50002, ANY, "account_restricted", Class::Misconfigured, Pause::Minute,
+        "The account is restricted by WeChat. See the notices in the WeChat console."),
+    row(50004..=50004, ANY, "token_forbidden", Class::Misconfigured, Pause::Minute,
+        "WeChat has forbidden this account to fetch access tokens. See the notices in the WeChat console."),
+    row(50007..=50007, ANY, "account_frozen", Class::Misconfigured, Pause::Minute,
+        "The account is frozen. See the notices in the WeChat console."),
+    row(85096..=85096, ANY, "reserved_word", Class::Misconfigured, Pause::None,
+        "page or scene holds the reserved word scancode_time. Rename the page."),
+    row(89503..=89503, ANY, "address_awaits_administrator", Class::Misconfigured, Pause::Minute,
+        "The administrator of the account must confirm this gateway's address: WeChat has sent them a message."),
+    row(89506..=89506, ANY, "address_refused_for_a_day", Class::Misconfigured, Pause::Minute,
+        "The administrator of the account refused this gateway's address twice. It may ask again in 24 hours."),
+    row(89507..=89507, ANY, "address_refused_for_an_hour", Class::Misconfigured, Pause::Minute,
+        "The administrator of the account refused this gateway's address. It may ask again in one hour."),
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_complete_and_reachable() {
+        for (index, row) in ERROR_CODES.iter().enumerate() {
+            let code = *row.codes.start();
+            assert!(!row.codes.is_empty(), "{}", row.name);
+            assert!(
+                row.remedy.len() > 20 && row.remedy.ends_with('.'),
+                "{code} has no remedy"
+            );
+            assert!(
+                row.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{}",
+                row.name
+            );
+            assert_ne!(row.class, Class::Unknown, "{code}");
+            let reached = Endpoint::ALL
+                .into_iter()
+                .any(|endpoint| ErrorCode::find(endpoint, code).is_some_and(|found| std::ptr::eq(found, row)));
+            // A general row must not be hidden by earlier ones.
+            assert!(reached, "row {index} ({code} {}) is never found", row.name);
+        }
+    }
+
+    #[test]
+    fn one_code_means_different_things_on_different_calls() {
+        let class = |endpoint, code| ErrorCode::find(endpoint, code).unwrap().class;
+        let cases = [
+            (Endpoint::StableToken, 40001, Class::Misconfigured),
+            (Endpoint::CodeToSession, 40001, Class::Misconfigured),
+            (Endpoint::PhoneNumber, 40001, Class::TokenRejected),
+            (Endpoint::UnlimitedCode, 40001, Class::TokenRejected),
+            (Endpoint::UnlimitedCode, 40014, Class::TokenRejected),
+            (Endpoint::PhoneNumber, 42001, Class::TokenRejected),
+            (Endpoint::CodeToSession, 40013, Class::Misconfigured),
+            (Endpoint::PhoneNumber, 40013, Class::CodeRefused),
+            (Endpoint::CodeToSession, 40029, Class::CodeRefused),
+            (Endpoint::PhoneNumber, 40029, Class::CodeRefused),
+            (Endpoint::CodeToSession, 40163, Class::CodeRefused),
+            (Endpoint::CodeToSession, 40226, Class::PersonRefused),
+            (Endpoint::CodeToSession, -1, Class::Busy),
+            (Endpoint::CodeToSession, 45011, Class::Quota),
+            (Endpoint::UnlimitedCode, 45009, Class::Quota),
+            (Endpoint::UnlimitedCode, 41030, Class::Misconfigured),
+            (Endpoint::UnlimitedCode, 40235, Class::Misconfigured),
+        ];
+        for (endpoint, code, expected) in cases {
+            assert_eq!(class(endpoint, code), expected, "{code} on {endpoint}");
+        }
+        assert!(ErrorCode::find(Endpoint::CodeToSession, 31337).is_none());
+    }
+
+    #[test]
+    fn nothing_that_a_phone_can_provoke_pauses_a_call() {
+        for row in ERROR_CODES {
+            if matches!(
+                row.class,
+                Class::CodeRefused | Class::PersonRefused | Class::Busy | Class::TokenRejected
+            ) {
+                assert_eq!(row.pause, Pause::None, "{} on {:?}", row.name, row.endpoints);
+            }
+        }
+        assert_eq!(
+            ErrorCode::find(Endpoint::CodeToSession, 45011).unwrap().pause,
+            Pause::None
+        );
+    }
+
+    #[test]
+    fn codes_that_only_an_operator_can_repair_pause_the_token_call() {
+        for code in [
+            40001, 40013, 40125, 40164, 40243, 41002, 41004, 48001, 48004, 50002, 50004, 50007, 89503, 89506, 89507,
+        ] {
+            assert_eq!(
+                ErrorCode::find(Endpoint::StableToken, code).unwrap().pause,
+                Pause::Minute,
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn quota_pauses_end_with_wechats_minute_and_day() {
+        let at = |unix: u64| UNIX_EPOCH + Duration::from_secs(unix);
+        let seconds = |pause: Pause, unix| pause.length(at(unix)).map(|length| length.as_secs());
+        assert_eq!(seconds(Pause::None, 1_790_000_000), None);
+        assert_eq!(seconds(Pause::Minute, 1_790_000_000), Some(60));
+        // 1_790_000_000 is 20 seconds into its minute.
+        assert_eq!(seconds(Pause::NextMinute, 1_790_000_000), Some(42));
+        assert_eq!(seconds(Pause::NextMinute, 1_790_000_039), Some(3));
+        // Midnight in Beijing is 16:00 UTC: five minutes before, and just after.
+        let midnight = 1_790_006_400 - (1_790_006_400 + 8 * 3600) % 86_400;
+        assert_eq!(seconds(Pause::NextDay, midnight - 300), Some(302));
+        assert_eq!(seconds(Pause::NextDay, midnight), Some(600));
+    }
+}
