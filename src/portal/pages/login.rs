@@ -1,0 +1,291 @@
+//! The login page: the code, the way there and what the script needs to know.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::config::settings::BindMethod;
+use crate::portal::code::Code;
+use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill};
+
+use super::{Shell, assets, finish};
+
+/// The login page, as the answer to a navigation without a session or at `/.menshen/login`.
+#[derive(Debug, Clone, Copy)]
+pub struct LoginPage<'a> {
+    /// Language, branding, site.
+    pub shell: Shell<'a>,
+    /// The site's connections in their order; a single one shows no tabs.
+    pub tabs: &'a [Tab<'a>],
+    /// Id of the tab that is open.
+    pub connection: &'a str,
+    /// How this connection logs in.
+    pub way: Way<'a>,
+    /// Where to go after the login, as the ticket has it: a path of this host or an allowed absolute URL.
+    pub rd: &'a str,
+    /// The ticket's cookie knows `rd` only by its hash: the page must send it back when it redeems.
+    pub hand_back_rd: bool,
+    /// Shown inside WeChat's own browser, where a code is pressed, not scanned.
+    pub in_wechat: bool,
+    /// A phone or tablet, which cannot scan its own screen.
+    pub mobile: bool,
+    /// `switch=true`: somebody is signed in and another person wants to be; an existing session is then no news.
+    pub switching: bool,
+    /// The sandbox's phone for this ticket, if there is one. A ticket id in it is replaced when the code is renewed.
+    pub simulated_phone_url: Option<&'a str>,
+}
+
+/// One connection in the row of tabs.
+#[derive(Debug, Clone, Copy)]
+pub struct Tab<'a> {
+    /// Connection id.
+    pub id: &'a str,
+    /// What people read.
+    pub display_name: &'a str,
+    /// Login page with this connection: `/.menshen/login?connection=…&rd=…`.
+    pub url: &'a str,
+    /// Proofs for binding an existing account, in the order of the page; empty unless the association is `ask`.
+    pub bind_methods: &'a [BindMethod],
+    /// A new user may be made (not `login_only`).
+    pub may_create: bool,
+}
+
+/// How the open connection logs in.
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
+    /// A code on the page (`miniprogram-qr`, `official-account-qr`).
+    Code(TicketView<'a>),
+    /// A page of WeChat's that a button leads to (`website-qr`, `official-account-web`).
+    Start {
+        /// `/.menshen/connections/ID/start?rd=…`
+        url: &'a str,
+    },
+}
+
+/// A fresh ticket. Its other addresses follow from the id.
+#[derive(Debug, Clone, Copy)]
+pub struct TicketView<'a> {
+    /// Ticket id, 32 characters of base64url.
+    pub id: &'a str,
+    /// Seconds until it ends.
+    pub expires_in: u64,
+    /// The picture of the code: a `data:` URI (the first paint has it) or `/.menshen/tickets/ID/qr`.
+    pub qr: &'a str,
+    /// Opens WeChat on this phone.
+    pub open_url: Option<&'a str>,
+    /// The number, 10 to 99, when it must be read before WeChat covers the page.
+    pub number: Option<u8>,
+}
+
+impl LoginPage<'_> {
+    /// The HTML document.
+    pub fn render(&self) -> String {
+        let texts = self.shell.texts();
+        let site = self.shell.site.map_or(self.shell.title, |site| site.name);
+        let ticket = self.ticket();
+        let (headline, detail) = self.words(texts);
+        let number = ticket.and_then(|ticket| ticket.number);
+        finish(&LoginTemplate {
+            shell: self.shell,
+            texts: &texts.page,
+            heading: heading(&self.shell),
+            tabs: self.tabs,
+            connection: self.connection,
+            way_name: self.way_name(),
+            ticket,
+            start_url: match self.way {
+                Way::Code(_) => None,
+                Way::Start { url } => Some(url),
+            },
+            plain_url: ticket.map(|ticket| page_url(ticket.id, self.hand_back_rd.then_some(self.rd))),
+            script: assets::script_url(),
+            code_alt: fill(texts.page.code_alt, &[Slot::Site(site)]),
+            number_label: number.map_or_else(String::new, |n| fill(texts.script.number_label, &[Slot::Number(n)])),
+            headline,
+            detail,
+            time_left: ticket.map_or_else(String::new, |t| {
+                fill(texts.script.time_left, &[Slot::Time(t.expires_in)])
+            }),
+            first_step: match self.way_name() {
+                "press" => texts.page.step_press,
+                "open" => texts.page.step_open,
+                _ => texts.page.step_scan,
+            },
+            check_step: fill(
+                texts.page.step_check,
+                &[Slot::Host(self.shell.site.map_or(site, |site| site.host))],
+            ),
+            simulated_phone_url: self.simulated_phone_url,
+            config: ticket.map_or_else(String::new, |ticket| self.config(texts, ticket)),
+        })
+    }
+
+    fn ticket(&self) -> Option<TicketView<'_>> {
+        match self.way {
+            Way::Code(ticket) => Some(ticket),
+            Way::Start { .. } => None,
+        }
+    }
+
+    /// How the code is used on this device: by a press in WeChat, by opening WeChat, from another screen, by a scan.
+    fn way_name(&self) -> &'static str {
+        let opens = self.ticket().is_some_and(|ticket| ticket.open_url.is_some());
+        match (self.in_wechat, opens, self.mobile) {
+            (true, _, _) => "press",
+            (false, true, _) => "open",
+            (false, false, true) => "phone",
+            (false, false, false) => "scan",
+        }
+    }
+
+    fn words(&self, texts: &'static Texts) -> (&'static str, &'static str) {
+        let script = &texts.script;
+        match self.way_name() {
+            "press" => (script.pending_press, script.pending_press_detail),
+            "open" => (script.pending_open, script.pending_open_detail),
+            "phone" => (script.pending_phone, script.pending_phone_detail),
+            _ => (script.pending, script.pending_detail),
+        }
+    }
+
+    /// What the script reads. `<`, `>` and `&` are escaped, so that no value can end the block or open a comment in it.
+    fn config(&self, texts: &'static Texts, ticket: TicketView<'_>) -> String {
+        let tab = self.tabs.iter().find(|tab| tab.id == self.connection);
+        let config = ScriptConfig {
+            ticket: ScriptTicket {
+                id: ticket.id,
+                connection: self.connection,
+                expires_in: ticket.expires_in,
+                open_url: ticket.open_url,
+                number: ticket.number,
+            },
+            rd: self.rd,
+            hand_back_rd: self.hand_back_rd,
+            way: self.way_name(),
+            switching: self.switching,
+            bind_methods: tab.map_or_else(Vec::new, |tab| {
+                tab.bind_methods.iter().map(|m| method_name(*m)).collect()
+            }),
+            may_create: tab.is_none_or(|tab| tab.may_create),
+            texts: &texts.script,
+            problems: SHOWN_BY_SCRIPT
+                .map(|code| (code.as_str(), texts.problem(code)))
+                .into_iter()
+                .collect(),
+        };
+        script_json(&config)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginTemplate<'a> {
+    shell: Shell<'a>,
+    texts: &'a PageTexts,
+    heading: String,
+    tabs: &'a [Tab<'a>],
+    connection: &'a str,
+    way_name: &'a str,
+    ticket: Option<TicketView<'a>>,
+    start_url: Option<&'a str>,
+    plain_url: Option<String>,
+    script: &'a str,
+    code_alt: String,
+    number_label: String,
+    headline: &'a str,
+    detail: &'a str,
+    time_left: String,
+    first_step: &'a str,
+    check_step: String,
+    simulated_phone_url: Option<&'a str>,
+    config: String,
+}
+
+#[derive(Serialize)]
+struct ScriptConfig<'a> {
+    ticket: ScriptTicket<'a>,
+    rd: &'a str,
+    hand_back_rd: bool,
+    way: &'a str,
+    switching: bool,
+    bind_methods: Vec<&'static str>,
+    may_create: bool,
+    texts: &'a ScriptTexts,
+    problems: BTreeMap<&'static str, ProblemText>,
+}
+
+#[derive(Serialize)]
+struct ScriptTicket<'a> {
+    id: &'a str,
+    connection: &'a str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u8>,
+}
+
+/// "Sign in to …", with the site's name where there is one.
+pub(super) fn heading(shell: &Shell<'_>) -> String {
+    let texts = &shell.texts().page;
+    shell.site.map_or_else(
+        || texts.sign_in.to_owned(),
+        |site| fill(texts.sign_in_to, &[Slot::Site(site.name)]),
+    )
+}
+
+/// The page of this ticket that works without JavaScript.
+pub(super) fn page_url(id: &str, rd: Option<&str>) -> String {
+    let rd = rd.map_or_else(String::new, |rd| {
+        format!("?rd={}", utf8_percent_encode(rd, NON_ALPHANUMERIC))
+    });
+    format!("/.menshen/tickets/{id}/page{rd}")
+}
+
+/// The name of a proof on the wire.
+pub(super) fn method_name(method: BindMethod) -> &'static str {
+    match method {
+        BindMethod::BindCode => "bind_code",
+        BindMethod::Password => "password",
+    }
+}
+
+fn script_json(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).unwrap_or_else(|error| {
+        tracing::error!(%error, "page configuration not serialised");
+        String::from("{}")
+    });
+    json.replace('&', "\\u0026")
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+}
+
+/// The refusals that can reach a login page; any other shows the message that came with it.
+const SHOWN_BY_SCRIPT: [Code; 24] = [
+    Code::AccountBound,
+    Code::AmbiguousAccount,
+    Code::BadRequest,
+    Code::CrossOrigin,
+    Code::EntryRefused,
+    Code::Forbidden,
+    Code::NoAccount,
+    Code::NotReady,
+    Code::PhoneRequired,
+    Code::PhoneTaken,
+    Code::ProofWrong,
+    Code::RateLimited,
+    Code::StoreUnavailable,
+    Code::TicketCancelled,
+    Code::TicketExpired,
+    Code::TicketTaken,
+    Code::TicketUnknown,
+    Code::UserDisabled,
+    Code::WechatBusy,
+    Code::WechatMisconfigured,
+    Code::WechatRefused,
+    Code::WechatUnavailable,
+    Code::WrongNumber,
+    Code::WrongState,
+];

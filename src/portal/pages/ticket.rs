@@ -1,0 +1,228 @@
+//! The page of a ticket for browsers without JavaScript: it reloads itself and goes on by buttons.
+
+use askama::Template;
+
+use crate::config::settings::BindMethod;
+use crate::portal::code::Code;
+
+use crate::portal::texts::{PageTexts, ScriptTexts, Slot, fill};
+
+use super::login::{heading, method_name, page_url};
+use super::{Shell, finish};
+
+/// `GET /.menshen/tickets/ID/page`.
+#[derive(Debug, Clone, Copy)]
+pub struct TicketPage<'a> {
+    /// Language, branding, site.
+    pub shell: Shell<'a>,
+    /// Ticket id.
+    pub id: &'a str,
+    /// Where the ticket stands.
+    pub state: TicketState<'a>,
+    /// A long target that the ticket knows by its hash only; sent back by the form.
+    pub rd: Option<&'a str>,
+    /// A login page with a new ticket: `/.menshen/login?connection=…&rd=…`.
+    pub new_code_url: &'a str,
+    /// Shown inside WeChat's own browser.
+    pub in_wechat: bool,
+    /// The sandbox's phone for this ticket, if there is one.
+    pub simulated_phone_url: Option<&'a str>,
+}
+
+/// Where a ticket stands, as this page shows it.
+#[derive(Debug, Clone, Copy)]
+pub enum TicketState<'a> {
+    /// Nobody has scanned.
+    Pending {
+        /// The picture: `data:` URI or `/.menshen/tickets/ID/qr`.
+        qr: &'a str,
+        /// Seconds until it ends.
+        expires_in: u64,
+        /// Opens WeChat on this phone.
+        open_url: Option<&'a str>,
+        /// The number, when it must be read before WeChat covers the page.
+        number: Option<u8>,
+    },
+    /// A phone has it.
+    Scanned {
+        /// The number to tap, 10 to 99; `None` without number matching.
+        number: Option<u8>,
+        /// Masked name of who scanned.
+        name: Option<&'a str>,
+    },
+    /// The browser must say which account this is.
+    Bind {
+        /// Proofs that are accepted, in the order of the page.
+        methods: &'a [BindMethod],
+        /// A new user may be made.
+        may_create: bool,
+        /// Why the last attempt was refused.
+        error: Option<Code>,
+    },
+    /// Said yes on the phone; a press of the button redeems.
+    Confirmed {
+        /// Masked name of who is about to be signed in.
+        name: Option<&'a str>,
+        /// The browser last belonged to somebody else.
+        other_user: bool,
+    },
+    /// Over.
+    Ended {
+        /// Why.
+        code: Code,
+    },
+}
+
+impl TicketPage<'_> {
+    /// The HTML document.
+    pub fn render(&self) -> String {
+        let texts = self.shell.texts();
+        let words = self.words();
+        let site = self.shell.site.map_or(self.shell.title, |site| site.name);
+        let number = match self.state {
+            TicketState::Pending { number, .. } | TicketState::Scanned { number, .. } => number,
+            _ => None,
+        };
+        finish(&TicketTemplate {
+            shell: self.shell,
+            page: &texts.page,
+            script: &texts.script,
+            heading: heading(&self.shell),
+            state: self.state,
+            state_name: self.state_name(),
+            waiting: matches!(self.state, TicketState::Pending { .. } | TicketState::Scanned { .. }),
+            cancellable: !matches!(self.state, TicketState::Pending { .. } | TicketState::Ended { .. }),
+            page_url: page_url(self.id, self.rd),
+            base_url: format!("/.menshen/tickets/{}", self.id),
+            rd: self.rd,
+            new_code_url: self.new_code_url,
+            simulated_phone_url: self.simulated_phone_url,
+            code_alt: fill(texts.page.code_alt, &[Slot::Site(site)]),
+            number_label: number.map_or_else(String::new, |n| fill(texts.script.number_label, &[Slot::Number(n)])),
+            headline: words.headline,
+            detail: words.detail,
+            next_step: words.next_step,
+            yes: words.yes,
+            no: words.no,
+        })
+    }
+
+    fn state_name(&self) -> &'static str {
+        match self.state {
+            TicketState::Pending { .. } => "pending",
+            TicketState::Scanned { .. } => "scanned",
+            TicketState::Bind { .. } => "bind",
+            TicketState::Confirmed { .. } => "confirmed",
+            TicketState::Ended { .. } => "failed",
+        }
+    }
+
+    fn words(&self) -> Words {
+        let texts = self.shell.texts();
+        let script = &texts.script;
+        let named = |with: &'static str, without: &'static str, name: Option<&str>| {
+            name.map_or_else(|| without.to_owned(), |name| fill(with, &[Slot::Name(name)]))
+        };
+        let mut words = Words {
+            yes: script.continue_plain.to_owned(),
+            no: script.not_me,
+            ..Words::default()
+        };
+        match self.state {
+            TicketState::Pending { open_url, .. } => {
+                let (headline, detail) = match (self.in_wechat, open_url) {
+                    (true, _) => (script.pending_press, script.pending_press_detail),
+                    (false, Some(_)) => (script.pending_open, script.pending_open_detail),
+                    (false, None) => (script.pending, script.pending_detail),
+                };
+                words.headline = headline.to_owned();
+                words.detail = detail.to_owned();
+            }
+            TicketState::Scanned { number, name } => {
+                words.headline = number.map_or(script.scanned_plain, |_| script.scanned).to_owned();
+                words.detail = named(script.scanned_by, script.scanned_someone, name);
+            }
+            TicketState::Bind { may_create, error, .. } => {
+                words.headline = script.bind.to_owned();
+                words.detail = if may_create {
+                    script.bind_detail
+                } else {
+                    script.bind_only_detail
+                }
+                .to_owned();
+                words.next_step = error.map(|code| texts.problem(code).next_step);
+            }
+            TicketState::Confirmed { name, other_user } => {
+                words.headline = named(script.ask, script.ask_plain, name);
+                words.detail = if other_user {
+                    script.ask_detail.to_owned()
+                } else {
+                    String::new()
+                };
+                words.yes = named(script.continue_as, script.continue_plain, name);
+                words.no = if other_user { script.use_other } else { script.not_me };
+            }
+            TicketState::Ended { code } => {
+                let problem = texts.problem(code);
+                words.headline = problem.title.to_owned();
+                words.detail = problem.message.to_owned();
+                words.next_step = Some(problem.next_step);
+            }
+        }
+        words
+    }
+}
+
+#[derive(Default)]
+struct Words {
+    headline: String,
+    detail: String,
+    next_step: Option<&'static str>,
+    yes: String,
+    no: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "ticket.html")]
+struct TicketTemplate<'a> {
+    shell: Shell<'a>,
+    page: &'a PageTexts,
+    script: &'a ScriptTexts,
+    heading: String,
+    state: TicketState<'a>,
+    state_name: &'a str,
+    waiting: bool,
+    cancellable: bool,
+    page_url: String,
+    base_url: String,
+    rd: Option<&'a str>,
+    new_code_url: &'a str,
+    simulated_phone_url: Option<&'a str>,
+    code_alt: String,
+    number_label: String,
+    headline: String,
+    detail: String,
+    next_step: Option<&'static str>,
+    yes: String,
+    no: &'a str,
+}
+
+impl TicketTemplate<'_> {
+    fn method_name(method: &BindMethod) -> &'static str {
+        method_name(*method)
+    }
+
+    fn proof_label(method: &BindMethod, script: &ScriptTexts) -> &'static str {
+        match method {
+            BindMethod::BindCode => script.bind_proof_code,
+            BindMethod::Password => script.bind_proof_password,
+        }
+    }
+
+    fn proof_autocomplete(method: &BindMethod) -> &'static str {
+        match method {
+            BindMethod::BindCode => "one-time-code",
+            BindMethod::Password => "current-password",
+        }
+    }
+}

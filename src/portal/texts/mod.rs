@@ -1,0 +1,273 @@
+//! Every text that an end user reads, in four languages.
+//!
+//! A language is one `static` of a struct with named fields and one `match` over all codes, so that a missing text does
+//! not compile and a misspelt key cannot exist. The trade-off against message files: a translator edits Rust literals;
+//! nothing is parsed, looked up by name or missing at run time. Placeholders are filled by [`fill`], which knows all of
+//! them; escaping is the template's business and happens afterwards.
+
+mod en;
+mod fill;
+mod ja;
+mod negotiate;
+mod zh_cn;
+mod zh_tw;
+
+pub use fill::{Slot, fill};
+pub use negotiate::negotiate;
+
+use serde::Serialize;
+
+use crate::config::settings::Locale;
+
+use super::code::Code;
+use super::pages::LoopCause;
+
+/// One language.
+#[derive(Debug)]
+pub struct Texts {
+    /// What the templates use.
+    pub page: PageTexts,
+    /// What the login page's script uses.
+    pub script: ScriptTexts,
+    problem: fn(Code) -> ProblemText,
+    circle: fn(LoopCause) -> ProblemText,
+}
+
+/// A problem in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProblemText {
+    /// A few words, a headline.
+    pub title: &'static str,
+    /// What happened, in plain words, without blame.
+    pub message: &'static str,
+    /// What to do now.
+    pub next_step: &'static str,
+}
+
+macro_rules! catalogue {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: &'static str,)*
+        }
+
+        #[cfg(test)]
+        impl $name {
+            /// Field names with their texts.
+            pub(crate) fn entries(&self) -> Vec<(&'static str, &'static str)> {
+                vec![$((stringify!($field), self.$field),)*]
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// What the templates use. Placeholders: [`Slot`].
+    PageTexts {
+        /// Heading with `{site}`.
+        sign_in_to,
+        /// Heading without a site.
+        sign_in,
+        /// Read out before the host.
+        host_label,
+        /// On every page of an installation that does not talk to WeChat.
+        sandbox_banner,
+        /// Link to the sandbox's phone.
+        simulated_phone,
+        /// Read out after a link that opens a tab.
+        new_tab,
+        /// Name of the row of connections.
+        connections_label,
+        /// Text alternative of the code, with `{site}`.
+        code_alt,
+        /// Step 1.
+        step_scan,
+        /// Step 1 on a phone that can open WeChat.
+        step_open,
+        /// Step 1 in WeChat's browser.
+        step_press,
+        /// Step 2, with `{host}`.
+        step_check,
+        /// Step 3.
+        step_confirm,
+        /// Button that opens WeChat on this phone.
+        open_wechat,
+        /// Above the number that must be remembered.
+        remember_number,
+        /// Opens the code on a phone.
+        other_phone,
+        /// Button to WeChat's own page.
+        start_wechat,
+        /// What that button does.
+        start_detail,
+        /// Link to the page without JavaScript.
+        plain_page,
+        /// Below every page.
+        guarded_by,
+        /// The page without JavaScript, waiting.
+        reloads_itself,
+        /// Looks again at once.
+        check_now,
+        /// Logout: question.
+        logout_title,
+        /// Logout: who, with `{name}`.
+        logout_as,
+        /// Logout: nobody named.
+        logout_detail,
+        /// Logout: this browser.
+        logout_button,
+        /// Logout: every device.
+        logout_everywhere,
+        /// Logout: back.
+        stay,
+        /// After logout.
+        logged_out_title,
+        /// After logout.
+        logged_out_detail,
+        /// After logout: link.
+        sign_in_again,
+        /// Link code opened elsewhere: title.
+        landing_title,
+        /// Link code opened elsewhere: why.
+        landing_detail,
+        /// Link code opened elsewhere: what to do.
+        landing_next,
+        /// Link code opened elsewhere: beware.
+        landing_warning,
+        /// Before the request id.
+        request_label,
+        /// Action: same request.
+        try_again,
+        /// Action: other person.
+        switch_account,
+        /// Action: start page.
+        home,
+    }
+}
+
+catalogue! {
+    /// What the login page's script uses; the templates of the page without JavaScript share them.
+    ScriptTexts {
+        /// Before there is a code.
+        loading,
+        /// A code is shown.
+        pending,
+        /// What happens next.
+        pending_detail,
+        /// A code is shown in WeChat's browser.
+        pending_press,
+        /// What to press.
+        pending_press_detail,
+        /// A phone that can open WeChat.
+        pending_open,
+        /// What the number is for.
+        pending_open_detail,
+        /// A phone that cannot.
+        pending_phone,
+        /// What to do instead.
+        pending_phone_detail,
+        /// Countdown, with `{time}`.
+        time_left,
+        /// Scanned, with a number.
+        scanned,
+        /// Scanned, without a number.
+        scanned_plain,
+        /// Who scanned, with `{name}`.
+        scanned_by,
+        /// Somebody without a name scanned.
+        scanned_someone,
+        /// Read out: the number digit by digit, `{number}`.
+        number_label,
+        /// Gives this ticket up.
+        not_me,
+        /// Said yes, with `{name}`.
+        confirmed,
+        /// Said yes, without a name.
+        confirmed_plain,
+        /// While the session is made.
+        redeeming_detail,
+        /// Another user than last time, with `{name}`.
+        ask,
+        /// The same without a name.
+        ask_plain,
+        /// Why it is asked.
+        ask_detail,
+        /// Answer yes, with `{name}`.
+        continue_as,
+        /// Answer yes without a name.
+        continue_plain,
+        /// Answer no.
+        use_other,
+        /// Read out when a code renewed itself.
+        renewed,
+        /// Button.
+        new_code,
+        /// Network away.
+        offline,
+        /// Wait, with `{seconds}`.
+        wait,
+        /// Signed in in another tab.
+        signed_in,
+        /// What that means.
+        signed_in_detail,
+        /// Binding: question.
+        bind,
+        /// Binding or creating.
+        bind_detail,
+        /// Binding only.
+        bind_only_detail,
+        /// Method.
+        method_bind_code,
+        /// Method.
+        method_password,
+        /// Field: which account.
+        bind_login,
+        /// Field: bind code.
+        bind_proof_code,
+        /// Field: password.
+        bind_proof_password,
+        /// Button.
+        bind_submit,
+        /// Button.
+        bind_create,
+        /// Accept on the phone.
+        bind_accept,
+        /// What the phone shows.
+        bind_accept_detail,
+        /// An error without a text of its own: title.
+        unknown,
+        /// The same: what to do.
+        unknown_detail,
+    }
+}
+
+impl Texts {
+    /// The catalogue of this language.
+    pub fn of(locale: Locale) -> &'static Self {
+        match locale {
+            Locale::ZhCn => &zh_cn::TEXTS,
+            Locale::ZhTw => &zh_tw::TEXTS,
+            Locale::En => &en::TEXTS,
+            Locale::Ja => &ja::TEXTS,
+        }
+    }
+
+    /// A refusal in words.
+    pub fn problem(&self, code: Code) -> ProblemText {
+        (self.problem)(code)
+    }
+
+    /// A login that goes in circles, in words.
+    pub fn circle(&self, cause: LoopCause) -> ProblemText {
+        (self.circle)(cause)
+    }
+}
+
+const fn problem(title: &'static str, message: &'static str, next_step: &'static str) -> ProblemText {
+    ProblemText {
+        title,
+        message,
+        next_step,
+    }
+}
