@@ -11,13 +11,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use crate::accounts::masked_name;
-use crate::identity::person::{Authentication, Method, Person};
+use crate::accounts::masked_user;
+use crate::identity::person::{Authentication, Method};
 use crate::login::Login;
 use crate::login::browser_half::{BrowserHalf, ReturnAddress, browser_digest};
 use crate::login::codes::Picture;
 use crate::login::device::Device;
 use crate::login::error::{Ending, LoginError};
+use crate::login::phone::user_of;
 use crate::login::scene::Scene;
 use crate::login::status::{Standing, Status};
 use crate::session::seal::Purpose;
@@ -183,7 +184,9 @@ impl Login {
             return Err(LoginError::Unknown);
         }
         let last_user = cookies.last_user.and_then(|token| {
-            let opened = self.ring.open(Purpose::LastUser, &[&self.cookies.last_user, &half.host], token)?;
+            let opened = self
+                .ring
+                .open(Purpose::LastUser, &[&self.cookies.last_user, &half.host], token)?;
             postcard::from_bytes::<LastUser>(&opened).ok().map(|last| last.id)
         });
         Ok(Watched { scene, half, last_user })
@@ -224,9 +227,12 @@ impl Login {
             _ => None,
         };
         let number = match standing.status {
-            Status::Scanned if self.settings.login.number_matching => {
-                Some(self.scenes.numbers(&watched.scene).map_err(|_| LoginError::Unknown)?.right)
-            }
+            Status::Scanned if self.settings.login.number_matching => Some(
+                self.scenes
+                    .numbers(&watched.scene)
+                    .map_err(|_| LoginError::Unknown)?
+                    .right,
+            ),
             _ => None,
         };
         Ok(StatusView {
@@ -234,10 +240,17 @@ impl Login {
             number,
             other_user: standing.status == Status::Confirmed
                 && matches!((&user, &watched.last_user), (Some(user), Some(last)) if user.id != *last),
-            user: user.map(|user| StatusUser { name: shown_name(&user), picture: user.picture }),
+            user: user.and_then(|user| {
+                Some(StatusUser {
+                    name: masked_user(&user)?,
+                    picture: user.picture,
+                })
+            }),
             expires_in: standing.expires_in,
             ending: standing.ending,
-            reason: row.filter(|_| standing.status == Status::Cancelled).and_then(|row| row.reason.clone()),
+            reason: row
+                .filter(|_| standing.status == Status::Cancelled)
+                .and_then(|row| row.reason.clone()),
         })
     }
 
@@ -246,7 +259,7 @@ impl Login {
         if let Some(id) = &row.user_id {
             return Ok(self.store.user(id).await?);
         }
-        Ok(self.recognise(row).await?.user)
+        Ok(user_of(&self.recognise(row).await?).cloned())
     }
 
     /// Turns a confirmed ticket into a session, exactly once.
@@ -265,9 +278,14 @@ impl Login {
         self.refuse_unless_confirmed(&watched.scene, &row, now)?;
         let redirect = watched.half.return_to.resolve(handed_back).unwrap_or("/").to_owned();
         let user_id = row.user_id.as_deref().ok_or(LoginError::WrongState)?;
-        let user = self.store.user(user_id).await?.ok_or(LoginError::Ended(Ending::NoAccount))?;
+        let user = self
+            .store
+            .user(user_id)
+            .await?
+            .ok_or(LoginError::Ended(Ending::NoAccount))?;
         if user.disabled {
-            self.fail(&row, &[TicketState::Confirmed], Ending::UserDisabled, request_id).await?;
+            self.fail(&row, &[TicketState::Confirmed], Ending::UserDisabled, request_id)
+                .await?;
             return Err(LoginError::Ended(Ending::UserDisabled));
         }
         let session = self.new_session(&row, &user, now)?;
@@ -295,7 +313,15 @@ impl Login {
             return Err(LoginError::WrongState);
         }
         self.waiters.wake(id);
-        self.audit(AuditKind::Login, &row, Some(&watched.half), request_id, Some(&user.id), None).await;
+        self.audit(
+            AuditKind::Login,
+            &row,
+            Some(&watched.half),
+            request_id,
+            Some(&user.id),
+            None,
+        )
+        .await;
         Ok(Redeemed {
             redirect,
             cookies: vec![
@@ -322,7 +348,7 @@ impl Login {
         let lifetime = i64::try_from(self.settings.session.lifetime.as_secs()).unwrap_or(i64::MAX / 2);
         Ok(Session {
             id: SessionId::random().map_err(|_| LoginError::Seal("no randomness"))?,
-            person: person(user),
+            person: user.clone().into(),
             authentication: Authentication {
                 connection: row.connection.clone(),
                 method: Method::MiniProgram,
@@ -354,12 +380,20 @@ impl Login {
         let now = self.clock.now();
         // A ticket that no phone has touched has no row, and an anonymous visitor makes none: it ends by itself.
         let from = [TicketState::Scanned, TicketState::Bind, TicketState::Confirmed];
-        let ended = self.store.ticket_end(id, &from, TicketState::Cancelled, None, Some(reason), now).await?;
+        let ended = self
+            .store
+            .ticket_end(id, &from, TicketState::Cancelled, None, Some(reason), now)
+            .await?;
         if ended {
             self.waiters.wake(id);
             if let Some(row) = self.store.ticket(id).await? {
-                let kind = if reason == "not_me" { AuditKind::NotMe } else { AuditKind::Cancel };
-                self.audit(kind, &row, Some(&watched.half), request_id, None, Some("browser")).await;
+                let kind = if reason == "not_me" {
+                    AuditKind::NotMe
+                } else {
+                    AuditKind::Cancel
+                };
+                self.audit(kind, &row, Some(&watched.half), request_id, None, Some("browser"))
+                    .await;
             }
         }
         Ok(())
@@ -374,9 +408,21 @@ impl Login {
         request_id: &str,
     ) -> Result<(), LoginError> {
         let now = self.clock.now();
-        if self.store.ticket_end(&row.id, from, TicketState::Failed, Some(ending.as_str()), None, now).await? {
+        if self
+            .store
+            .ticket_end(&row.id, from, TicketState::Failed, Some(ending.as_str()), None, now)
+            .await?
+        {
             self.waiters.wake(&row.id);
-            self.audit(AuditKind::LoginFailed, row, None, request_id, None, Some(ending.as_str())).await;
+            self.audit(
+                AuditKind::LoginFailed,
+                row,
+                None,
+                request_id,
+                None,
+                Some(ending.as_str()),
+            )
+            .await;
         }
         Ok(())
     }
@@ -397,28 +443,12 @@ impl Login {
     }
 }
 
-/// What a person sees of another: the masked name, else the masked phone, else nothing that says more.
-pub fn shown_name(user: &User) -> String {
-    masked_name(user.name.as_deref(), user.phone.as_deref())
-}
-
-/// What a session and its upstreams know about a user.
-pub fn person(user: &User) -> Person {
-    Person {
-        id: user.id.clone(),
-        username: user.username.clone(),
-        name: user.name.clone(),
-        picture: user.picture.clone(),
-        phone: user.phone.clone(),
-        email: user.email.clone(),
-        groups: user.groups.clone(),
-    }
-}
-
 /// 256 random bits.
 pub(crate) fn random_text() -> Result<String, LoginError> {
     let mut bytes = [0_u8; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| LoginError::Seal("no randomness"))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| LoginError::Seal("no randomness"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
@@ -426,4 +456,3 @@ pub(crate) fn random_text() -> Result<String, LoginError> {
 pub const CONFIRMED: i64 = 60;
 /// 256 bits in base64url.
 const BROWSER_CHARS: usize = 43;
-

@@ -64,9 +64,14 @@ impl Codes {
         wechat: MiniProgram,
         clock: Clock,
     ) -> Option<Self> {
-        let ConnectionKind::MiniprogramQr(kind) = &connection.kind else { return None };
+        let ConnectionKind::MiniprogramQr(kind) = &connection.kind else {
+            return None;
+        };
         let life = Duration::from_secs(u64::try_from(ticket_ttl).unwrap_or(120));
-        let pictures = moka::future::Cache::builder().max_capacity(MOST_PICTURES).time_to_live(life).build();
+        let pictures = moka::future::Cache::builder()
+            .max_capacity(MOST_PICTURES)
+            .time_to_live(life)
+            .build();
         Some(Self {
             inner: Arc::new(Inner {
                 connection: connection.id.clone(),
@@ -198,7 +203,9 @@ impl Inner {
             width: WIDTH,
         };
         self.pictures
-            .try_get_with(scene.as_str().to_owned(), async { self.wechat.unlimited_code(&request).await })
+            .try_get_with(scene.as_str().to_owned(), async {
+                self.wechat.unlimited_code(&request).await
+            })
             .await
     }
 }

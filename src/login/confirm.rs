@@ -58,17 +58,25 @@ impl Login {
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         note_errno(connection, call.phone_errno);
         let ask = PhoneAsk::of(connection.phone, &self.recognise(&row).await?);
-        let phone_code = call.phone_code.filter(|_| matches!(ask, PhoneAsk::Required | PhoneAsk::Optional));
+        let phone_code = call
+            .phone_code
+            .filter(|_| matches!(ask, PhoneAsk::Required | PhoneAsk::Optional));
         if ask == PhoneAsk::Required && phone_code.is_none() {
             return Err(LoginError::PhoneRequired);
         }
 
         let lease = random_text()?;
         let until = self.clock.now() + LEASE;
-        if !self.store.ticket_lease(&row.id, &handle_hash(call.handle), &lease, until, self.clock.now()).await? {
+        if !self
+            .store
+            .ticket_lease(&row.id, &handle_hash(call.handle), &lease, until, self.clock.now())
+            .await?
+        {
             return self.wait_for_the_other(&scene, call, caller).await;
         }
-        let outcome = self.agree(&scene, &row, connection, phone_code, call.choice, &lease, caller).await;
+        let outcome = self
+            .agree(&scene, &row, connection, phone_code, call.choice, &lease, caller)
+            .await;
         if outcome.is_err() {
             self.store.ticket_release(&row.id, &lease).await?;
         }
@@ -81,9 +89,9 @@ impl Login {
         let standing = Standing::of(scene, Some(row), self.ticket_ttl(), self.clock.now());
         match (standing.status, standing.ending) {
             (Status::Pending | Status::Scanned, _) => Ok(None),
-            (Status::Confirmed | Status::Redeemed, _) if row.choice == choice => {
-                Ok(Some(Confirmed { phone_taken: row.phone_note.is_some() }))
-            }
+            (Status::Confirmed | Status::Redeemed, _) if row.choice == choice => Ok(Some(Confirmed {
+                phone_taken: row.phone_note.is_some(),
+            })),
             (Status::Confirmed | Status::Redeemed | Status::Bind, _) => Err(LoginError::WrongState),
             (Status::Failed, Some(ending)) => Err(LoginError::Ended(ending)),
             (Status::Failed, None) => Err(LoginError::WrongState),
@@ -108,7 +116,8 @@ impl Login {
             return Ok(());
         }
         self.limits.forgery(caller.address);
-        self.fail(row, &[TicketState::Scanned], Ending::WrongNumber, caller.request_id).await?;
+        self.fail(row, &[TicketState::Scanned], Ending::WrongNumber, caller.request_id)
+            .await?;
         Err(LoginError::Ended(Ending::WrongNumber))
     }
 
@@ -133,7 +142,11 @@ impl Login {
             phone: connection.phone,
         };
         let now = self.clock.now();
-        let resolved = match self.directory.resolve(&self.identity(row), &policy, phone.as_ref(), now).await {
+        let resolved = match self
+            .directory
+            .resolve(&self.identity(row), &policy, phone.as_ref(), now)
+            .await
+        {
             Ok(resolved) => resolved,
             Err(error) => return self.unresolved(row, error, caller).await,
         };
@@ -149,7 +162,9 @@ impl Login {
             return self.settled(scene, &row, choice)?.ok_or(LoginError::WrongState);
         }
         self.report(row, &resolved, caller).await;
-        Ok(Confirmed { phone_taken: confirmation.phone_note.is_some() })
+        Ok(Confirmed {
+            phone_taken: confirmation.phone_note.is_some(),
+        })
     }
 
     async fn ask_wechat_for_phone(
@@ -162,9 +177,7 @@ impl Login {
         match app.phone_number(code, openid).await {
             Ok(number) => Ok(Phone::parse(number.as_str()).ok()),
             // Whoever need not give a number is not kept out because WeChat would not tell it.
-            Err(error)
-                if connection.phone == PhonePolicy::Optional && error.outcome() == Outcome::Misconfigured =>
-            {
+            Err(error) if connection.phone == PhonePolicy::Optional && error.outcome() == Outcome::Misconfigured => {
                 let _ = LoginError::wechat(&connection.id, Arc::new(error));
                 Ok(None)
             }
@@ -180,18 +193,24 @@ impl Login {
             ResolveError::PhoneTaken => Ending::PhoneTaken,
             ResolveError::UserDisabled => Ending::UserDisabled,
             ResolveError::PhoneRequired => return Err(LoginError::PhoneRequired),
+            ResolveError::Random(_) => return Err(LoginError::Seal("no randomness")),
             ResolveError::Store(error) => return Err(LoginError::Store(error)),
+            // Associations that ask are refused when the configuration is read.
+            ResolveError::BindingNeeded { .. } => return Err(LoginError::WrongState),
         };
-        self.fail(row, &[TicketState::Scanned], ending, caller.request_id).await?;
+        self.fail(row, &[TicketState::Scanned], ending, caller.request_id)
+            .await?;
         Err(LoginError::Ended(ending))
     }
 
     async fn report(&self, row: &Ticket, resolved: &Resolved, caller: Caller<'_>) {
         let user = Some(&*resolved.user.id);
         if resolved.created {
-            self.audit(AuditKind::UserCreated, row, None, caller.request_id, user, None).await;
+            self.audit(AuditKind::UserCreated, row, None, caller.request_id, user, None)
+                .await;
         }
-        self.audit(AuditKind::Confirm, row, None, caller.request_id, user, None).await;
+        self.audit(AuditKind::Confirm, row, None, caller.request_id, user, None)
+            .await;
     }
 
     /// Another call confirms this ticket at this moment: its answer is ours.

@@ -84,8 +84,13 @@ impl LoginError {
 }
 
 impl Ending {
-    const ALL: [Self; 5] =
-        [Self::AmbiguousAccount, Self::NoAccount, Self::PhoneTaken, Self::UserDisabled, Self::WrongNumber];
+    const ALL: [Self; 5] = [
+        Self::AmbiguousAccount,
+        Self::NoAccount,
+        Self::PhoneTaken,
+        Self::UserDisabled,
+        Self::WrongNumber,
+    ];
 
     /// As the ticket's row and the contract have it.
     pub fn as_str(self) -> &'static str {

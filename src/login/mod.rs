@@ -32,6 +32,7 @@ pub mod codes;
 pub mod confirm;
 pub mod device;
 pub mod error;
+pub mod keyring;
 pub mod limits;
 pub mod phone;
 pub mod place;
@@ -71,7 +72,9 @@ pub struct Login {
 
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("connections", &self.codes.keys()).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("connections", &self.codes.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,12 +90,20 @@ impl Login {
 
     /// The connection that a scene was minted for.
     pub fn connection_of(&self, scene: &Scene) -> Option<&Connection> {
-        self.settings.connections.iter().find(|connection| scene.is_of(&connection.id))
+        self.settings
+            .connections
+            .iter()
+            .find(|connection| scene.is_of(&connection.id))
     }
 
     /// A ticket as logs and audit rows name it: nobody can use it to scan.
     pub fn hash(&self, id: &str) -> String {
-        digest(&SHA256, id.as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        digest(&SHA256, id.as_bytes())
+            .as_ref()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn identity(&self, row: &Ticket) -> WechatIdentity {
@@ -118,9 +129,11 @@ impl Login {
         user: Option<&str>,
         reason: Option<&str>,
     ) {
-        let facts = half
-            .map(BrowserHalf::facts)
-            .or_else(|| row.browser.as_deref().and_then(|json| serde_json::from_str::<BrowserFacts>(json).ok()));
+        let facts = half.map(BrowserHalf::facts).or_else(|| {
+            row.browser
+                .as_deref()
+                .and_then(|json| serde_json::from_str::<BrowserFacts>(json).ok())
+        });
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         self.auditor
             .record(AuditEvent {

@@ -19,7 +19,7 @@ use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
 use crate::login::status::{Standing, Status};
-use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState};
+use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState, User};
 use crate::telemetry::audit::AuditKind;
 
 /// Who calls.
@@ -97,10 +97,9 @@ impl PhoneAsk {
 
     /// What is asked of a person that WeChat named.
     pub(crate) fn of(policy: PhonePolicy, recognised: &Recognised) -> Self {
-        let has_phone = recognised.user.as_ref().is_some_and(|user| user.phone.is_some());
         match policy {
             PhonePolicy::Never => Self::Never,
-            PhonePolicy::Required | PhonePolicy::Optional if has_phone => Self::Known,
+            PhonePolicy::Required | PhonePolicy::Optional if recognised.has_phone() => Self::Known,
             PhonePolicy::Required => Self::Required,
             PhonePolicy::Optional => Self::Optional,
         }
@@ -130,8 +129,10 @@ impl Login {
         let before = self.store.ticket(scene.as_str()).await?;
         self.refuse_unless_open(&scene, before.as_ref())?;
 
-        let identity =
-            app.code_to_session(code).await.map_err(|error| LoginError::wechat(&connection.id, error))?;
+        let identity = app
+            .code_to_session(code)
+            .await
+            .map_err(|error| LoginError::wechat(&connection.id, error))?;
         self.limits.person_call(&identity.openid)?;
         let identity = WechatIdentity {
             app_id: connection.app_id.clone(),
@@ -139,12 +140,16 @@ impl Login {
             unionid: identity.unionid,
             open_platform: connection.open_platform.clone(),
         };
-        if before.as_ref().is_some_and(|row| row.openid != identity.openid || row.app_id != identity.app_id) {
+        if before
+            .as_ref()
+            .is_some_and(|row| row.openid != identity.openid || row.app_id != identity.app_id)
+        {
             return Err(LoginError::Taken);
         }
         let recognised = self.directory.recognise(&identity).await?;
         if let Some(ending) = hopeless(connection, &recognised) {
-            self.fail_scan(&scene, connection, before.as_ref(), ending, caller).await?;
+            self.fail_scan(&scene, connection, before.as_ref(), ending, caller)
+                .await?;
             return Err(LoginError::Ended(ending));
         }
 
@@ -154,8 +159,15 @@ impl Login {
         self.hold(&scene, connection, &identity, &handle, entry, caller).await?;
         self.waiters.wake(scene.as_str());
         let mut row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
-        self.audit(AuditKind::Scan, &row, None, caller.request_id, recognised.user.as_ref().map(|user| &*user.id), None)
-            .await;
+        self.audit(
+            AuditKind::Scan,
+            &row,
+            None,
+            caller.request_id,
+            user_of(&recognised).map(|user| &*user.id),
+            None,
+        )
+        .await;
         while row.browser.is_none() && row.state == TicketState::Scanned {
             if timeout_at(deadline, waiter.changed()).await.is_err() {
                 break;
@@ -198,7 +210,8 @@ impl Login {
                 }
                 self.waiters.wake(scene.as_str());
                 if let Some(row) = self.store.ticket(scene.as_str()).await? {
-                    self.audit(kind, &row, None, caller.request_id, None, Some("phone")).await;
+                    self.audit(kind, &row, None, caller.request_id, None, Some("phone"))
+                        .await;
                 }
                 Ok(())
             }
@@ -209,9 +222,21 @@ impl Login {
                 } else {
                     &[TicketState::Scanned, TicketState::Bind]
                 };
-                if self.store.ticket_end(&row.id, from, TicketState::Cancelled, None, Some(reason), now).await? {
+                if self
+                    .store
+                    .ticket_end(&row.id, from, TicketState::Cancelled, None, Some(reason), now)
+                    .await?
+                {
                     self.waiters.wake(&row.id);
-                    self.audit(kind, &row, None, caller.request_id, row.user_id.as_deref(), Some("phone")).await;
+                    self.audit(
+                        kind,
+                        &row,
+                        None,
+                        caller.request_id,
+                        row.user_id.as_deref(),
+                        Some("phone"),
+                    )
+                    .await;
                     return Ok(());
                 }
                 self.take_back(&row.id, not_me, caller).await
@@ -228,8 +253,15 @@ impl Login {
                 if self.store.end_session(session, "not_me", self.clock.now()).await? {
                     self.revocations_changed.notify_one();
                 }
-                self.audit(AuditKind::NotMe, &row, None, caller.request_id, row.user_id.as_deref(), Some("phone"))
-                    .await;
+                self.audit(
+                    AuditKind::NotMe,
+                    &row,
+                    None,
+                    caller.request_id,
+                    row.user_id.as_deref(),
+                    Some("phone"),
+                )
+                .await;
                 Ok(())
             }
             _ => Err(LoginError::WrongState),
@@ -238,7 +270,10 @@ impl Login {
 
     /// Checks a scene before anybody is asked; a forged one counts tenfold.
     fn admit(&self, scene: &str, caller: Caller<'_>) -> Result<Scene, LoginError> {
-        let scene = self.scenes.check(scene).inspect_err(|_| self.limits.forgery(caller.address));
+        let scene = self
+            .scenes
+            .check(scene)
+            .inspect_err(|_| self.limits.forgery(caller.address));
         scene.map_err(|_| LoginError::Unknown)
     }
 
@@ -334,7 +369,8 @@ impl Login {
             self.waiters.wake(scene.as_str());
             if let Some(row) = self.store.ticket(scene.as_str()).await? {
                 let kind = AuditKind::LoginFailed;
-                self.audit(kind, &row, None, caller.request_id, None, Some(ending.as_str())).await;
+                self.audit(kind, &row, None, caller.request_id, None, Some(ending.as_str()))
+                    .await;
             }
         }
         Ok(())
@@ -377,7 +413,11 @@ impl Login {
         let login = &self.settings.login;
         let asked = login.number_matching && standing.status == Status::Scanned;
         let choices = if asked && login.number_entry == NumberEntry::Choose {
-            self.scenes.numbers(scene).map_err(|_| LoginError::Unknown)?.choices.to_vec()
+            self.scenes
+                .numbers(scene)
+                .map_err(|_| LoginError::Unknown)?
+                .choices
+                .to_vec()
         } else {
             Vec::new()
         };
@@ -385,12 +425,14 @@ impl Login {
             handle: None,
             status: standing.status,
             ending: standing.ending,
-            place: browser.as_ref().map(|browser| Place::of(browser.address, caller.address)),
+            place: browser
+                .as_ref()
+                .map(|browser| Place::of(browser.address, caller.address)),
             browser,
             choices,
             number_entry: asked.then_some(login.number_entry),
             phone: PhoneAsk::of(connection.phone, recognised),
-            known: recognised.user.is_some(),
+            known: user_of(recognised).is_some(),
             connection: connection.id.clone(),
             picture: row.entry.is_some_and(|entry| FROM_PICTURE.contains(&entry)),
             expires_in: standing.expires_in,
@@ -400,14 +442,22 @@ impl Login {
 
 /// Nothing that the person could still do would let them in.
 fn hopeless(connection: &Connection, recognised: &Recognised) -> Option<Ending> {
-    if recognised.ambiguous {
-        return Some(Ending::AmbiguousAccount);
+    match recognised {
+        Recognised::Ambiguous => Some(Ending::AmbiguousAccount),
+        Recognised::Disabled(_) => Some(Ending::UserDisabled),
+        Recognised::Known(_) => None,
+        Recognised::Stranger if connection.login_only && connection.association == Association::None => {
+            Some(Ending::NoAccount)
+        }
+        Recognised::Stranger => None,
     }
-    match &recognised.user {
-        Some(user) if user.disabled => Some(Ending::UserDisabled),
-        Some(_) => None,
-        None if connection.login_only && connection.association == Association::None => Some(Ending::NoAccount),
-        None => None,
+}
+
+/// The user that WeChat's person is, if that is clear.
+pub(crate) fn user_of(recognised: &Recognised) -> Option<&User> {
+    match recognised {
+        Recognised::Known(user) | Recognised::Disabled(user) => Some(user),
+        Recognised::Ambiguous | Recognised::Stranger => None,
     }
 }
 

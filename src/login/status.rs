@@ -64,7 +64,9 @@ impl Standing {
             return Self::waiting(Status::Pending, scene.issued_at() + ticket_ttl, now);
         };
         match row.state {
-            TicketState::Scanned if row.is_leased(now) => Self::waiting(Status::Scanned, row.expires_at.max(now + 1), now),
+            TicketState::Scanned if row.is_leased(now) => {
+                Self::waiting(Status::Scanned, row.expires_at.max(now + 1), now)
+            }
             TicketState::Scanned => Self::waiting(Status::Scanned, row.expires_at, now),
             TicketState::Bind => Self::waiting(Status::Bind, row.expires_at, now),
             TicketState::Confirmed => Self::waiting(Status::Confirmed, row.expires_at, now),
@@ -77,13 +79,21 @@ impl Standing {
 
     fn waiting(status: Status, until: i64, now: i64) -> Self {
         if until > now {
-            Self { status, expires_in: until - now, ending: None }
+            Self {
+                status,
+                expires_in: until - now,
+                ending: None,
+            }
         } else {
             Self::ended(Status::Expired, None)
         }
     }
 
     fn ended(status: Status, ending: Option<Ending>) -> Self {
-        Self { status, expires_in: 0, ending }
+        Self {
+            status,
+            expires_in: 0,
+            ending,
+        }
     }
 }

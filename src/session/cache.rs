@@ -28,6 +28,8 @@ pub struct CachedSession {
     pub session: Session,
     /// `sid` of assertions.
     pub sid: String,
+    /// When `session.person` was read, in Unix seconds.
+    known_at: i64,
     checked: AtomicU64,
     outgoing: ArcSwap<Vec<Prepared>>,
 }
@@ -45,6 +47,8 @@ struct Prepared {
 pub enum Found {
     /// It holds.
     Live(Arc<CachedSession>),
+    /// It holds, but what it says about the person must be read from the directory first.
+    Outdated(Session),
     /// Forged, foreign, expired or revoked: to be cleared.
     Dead,
 }
@@ -76,36 +80,51 @@ impl SessionCache {
                 let Some(session) = Session::open(ring, name, host, cookie) else {
                     return Found::Dead;
                 };
-                let entry = Arc::new(CachedSession::new(session));
-                if entry.session.is_live(limits, now) {
+                let known_at = session.renewed_at;
+                let entry = Arc::new(CachedSession::new(session, known_at));
+                if entry.session.is_live(limits, now) && !entry.session.groups_left_out {
                     self.entries.insert(key, Arc::clone(&entry));
                 }
                 entry
             }
         };
-        if entry.session.is_live(limits, now) && !entry.is_revoked(revocations) {
-            Found::Live(entry)
+        let standing = if entry.session.is_live(limits, now) {
+            entry.check(revocations)
         } else {
-            self.entries.invalidate(&key);
-            Found::Dead
+            Standing::Dead
+        };
+        match standing {
+            Standing::Good if !entry.session.groups_left_out => Found::Live(entry),
+            Standing::Good | Standing::Outdated => Found::Outdated(entry.session.clone()),
+            Standing::Dead => {
+                self.entries.invalidate(&key);
+                Found::Dead
+            }
         }
     }
 
-    /// Puts a session with what the directory added in the place of the one that the cookie gave.
-    pub fn complete(&self, host: &str, cookie: &[u8], session: Session) -> Arc<CachedSession> {
-        let entry = Arc::new(CachedSession::new(session));
+    /// Puts a session with a person as read at `known_at` in the place of the one that the cookie gave.
+    pub fn refresh(&self, host: &str, cookie: &[u8], session: Session, known_at: i64) -> Arc<CachedSession> {
+        let entry = Arc::new(CachedSession::new(
+            Session {
+                groups_left_out: false,
+                ..session
+            },
+            known_at,
+        ));
         self.entries.insert(key(host, cookie), Arc::clone(&entry));
         entry
     }
 }
 
 impl CachedSession {
-    /// Around an opened session.
-    pub fn new(session: Session) -> Self {
+    /// Around an opened session whose person was read at `known_at` (Unix seconds).
+    pub fn new(session: Session, known_at: i64) -> Self {
         let sid = session.id.public();
         Self {
             session,
             sid,
+            known_at,
             checked: AtomicU64::new(u64::MAX),
             outgoing: ArcSwap::default(),
         }
@@ -147,18 +166,27 @@ impl CachedSession {
         Ok(outgoing)
     }
 
-    fn is_revoked(&self, revocations: &Revocations) -> bool {
+    fn check(&self, revocations: &Revocations) -> Standing {
         // Read before the lookup: a revocation that comes in between raises the epoch and is seen the next time.
         let epoch = revocations.epoch();
         if self.checked.load(Ordering::Acquire) == epoch {
-            return false;
+            return Standing::Good;
         }
         if revocations.covers(&self.session) {
-            return true;
+            return Standing::Dead;
+        }
+        if revocations.outdates(&self.session, self.known_at) {
+            return Standing::Outdated;
         }
         self.checked.store(epoch, Ordering::Release);
-        false
+        Standing::Good
     }
+}
+
+enum Standing {
+    Good,
+    Outdated,
+    Dead,
 }
 
 fn key(host: &str, cookie: &[u8]) -> [u8; 32] {
@@ -232,6 +260,7 @@ mod tests {
                 .find(&self.ring, &self.revocations, LIMITS, "menshen", host, cookie, now)
             {
                 Found::Live(session) => Some(session),
+                Found::Outdated(_) => panic!("outdated"),
                 Found::Dead => None,
             }
         }
@@ -273,5 +302,42 @@ mod tests {
         fixture.revocations.add(Revoked::Session(fixture.session.id), 2_000);
         assert!(fixture.find("a.example", 1).is_none());
         assert!(fixture.find("a.example", 1).is_none());
+    }
+
+    #[test]
+    fn changed_person_is_read_anew_once() {
+        let fixture = fixture();
+        assert!(fixture.find("a.example", 1).is_some());
+        fixture.revocations.add(
+            Revoked::ClaimsOf {
+                user: "u_1".into(),
+                until: 5,
+            },
+            2_000,
+        );
+        let cookie = fixture.cookie.as_bytes();
+        let find = || {
+            fixture.cache.find(
+                &fixture.ring,
+                &fixture.revocations,
+                LIMITS,
+                "menshen",
+                "a.example",
+                cookie,
+                6,
+            )
+        };
+        let Found::Outdated(session) = find() else {
+            panic!("not outdated")
+        };
+        let person = Person {
+            name: Some("new".into()),
+            ..session.person.clone()
+        };
+        fixture
+            .cache
+            .refresh("a.example", cookie, Session { person, ..session }, 6);
+        let Found::Live(entry) = find() else { panic!("not live") };
+        assert_eq!(entry.session.person.name.as_deref(), Some("new"));
     }
 }

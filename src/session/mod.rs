@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod cookie;
+pub mod registry;
 pub mod revocation;
 pub mod seal;
 pub mod token;

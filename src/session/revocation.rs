@@ -18,6 +18,7 @@ use crate::session::token::{Session, SessionId};
 pub struct Revocations {
     sessions: Shards<SessionId>,
     users: Shards<String>,
+    changes: Shards<String>,
     epoch: AtomicU64,
     read_at: AtomicI64,
 }
@@ -34,6 +35,13 @@ pub enum Revoked {
         /// Unix seconds.
         until: i64,
     },
+    /// What cookies say about a user that was sealed before or at this time (Unix seconds).
+    ClaimsOf {
+        /// User id.
+        user: String,
+        /// Unix seconds.
+        until: i64,
+    },
 }
 
 impl Default for Revocations {
@@ -41,6 +49,7 @@ impl Default for Revocations {
         Self {
             sessions: Shards::default(),
             users: Shards::default(),
+            changes: Shards::default(),
             epoch: AtomicU64::new(0),
             read_at: AtomicI64::new(NEVER),
         }
@@ -53,6 +62,7 @@ impl Revocations {
         match revoked {
             Revoked::Session(id) => self.sessions.insert(id, (i64::MAX, keep_until)),
             Revoked::SessionsOf { user, until } => self.users.insert(user, (until, keep_until)),
+            Revoked::ClaimsOf { user, until } => self.changes.insert(user, (until, keep_until)),
         }
         self.epoch.fetch_add(1, Ordering::Release);
     }
@@ -81,10 +91,18 @@ impl Revocations {
                 .is_some_and(|until| session.authentication.time <= until)
     }
 
+    /// Whether what a session says about its person is older than the last change; `known_at` is when it was read.
+    pub fn outdates(&self, session: &Session, known_at: i64) -> bool {
+        self.changes
+            .get(&session.person.id)
+            .is_some_and(|until| known_at <= until)
+    }
+
     /// Drops what no cookie can outlive.
     pub fn sweep(&self, now: i64) {
         self.sessions.sweep(now);
         self.users.sweep(now);
+        self.changes.sweep(now);
     }
 }
 
@@ -191,6 +209,23 @@ mod tests {
         assert!(revocations.covers(&session("u_1", 10)));
         assert!(!revocations.covers(&session("u_1", 11)));
         assert!(!revocations.covers(&session("u_2", 10)));
+    }
+
+    #[test]
+    fn change_of_a_person_outdates_what_was_known_before_and_ends_nothing() {
+        let revocations = Revocations::default();
+        let one = session("u_1", 5);
+        revocations.add(
+            Revoked::ClaimsOf {
+                user: "u_1".into(),
+                until: 10,
+            },
+            100,
+        );
+        assert!(!revocations.covers(&one));
+        assert!(revocations.outdates(&one, 10));
+        assert!(!revocations.outdates(&one, 11));
+        assert!(!revocations.outdates(&session("u_2", 5), 10));
     }
 
     #[test]

@@ -13,8 +13,12 @@ pub struct Clock {
 impl Clock {
     /// Unix seconds.
     pub fn now(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        i64::try_from(since).unwrap_or(i64::MAX).saturating_add(self.offset.load(Ordering::Relaxed))
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        i64::try_from(since)
+            .unwrap_or(i64::MAX)
+            .saturating_add(self.offset.load(Ordering::Relaxed))
     }
 
     /// Moves this clock and all its clones by so many seconds.

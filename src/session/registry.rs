@@ -1,0 +1,245 @@
+//! Sessions of this installation as one node sees them: cookies in, sessions out, and their ends.
+//!
+//! Requests ask memory only. What was revoked is read from the store in the background, at least every half second and
+//! at once when this node revoked something, so that a logout here and a command elsewhere reach all nodes in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tracing::{error, info, warn};
+
+use crate::config::Settings;
+use crate::session::cache::{CachedSession, Found, SessionCache};
+use crate::session::cookie::CookieNames;
+use crate::session::revocation::{Revocations, Revoked};
+use crate::session::seal::SealingRing;
+use crate::session::token::{Limits, Session, SessionId};
+use crate::store::{Revocation, RevocationKind, Store, StoreError, User};
+use crate::telemetry::clock::Clock;
+
+/// The sessions of one node.
+#[derive(Debug)]
+pub struct Registry {
+    store: Store,
+    ring: Arc<SealingRing>,
+    clock: Clock,
+    cookie_name: String,
+    limits: Limits,
+    /// How old the knowledge of revocations may be, in seconds.
+    tolerance: i64,
+    cache: SessionCache,
+    revocations: Revocations,
+    changed: Arc<Notify>,
+}
+
+/// What became of a session cookie.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    /// It holds.
+    Live(Arc<CachedSession>),
+    /// Forged, foreign, expired or revoked: to be cleared.
+    Dead,
+    /// Nobody can say: the store was never read, or not for too long.
+    Unverifiable,
+}
+
+impl Registry {
+    /// For a configuration.
+    pub fn new(
+        settings: &Settings,
+        store: Store,
+        ring: Arc<SealingRing>,
+        clock: Clock,
+        names: &CookieNames,
+        changed: Arc<Notify>,
+    ) -> Self {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4);
+        let session = &settings.session;
+        Self {
+            store,
+            ring,
+            clock,
+            cookie_name: names.session.clone(),
+            limits: Limits {
+                lifetime: seconds(session.lifetime),
+                idle_timeout: seconds(session.idle_timeout),
+            },
+            tolerance: seconds(session.revocation_delay).saturating_add(seconds(session.store_outage)),
+            cache: SessionCache::new(CACHED_SESSIONS),
+            revocations: Revocations::default(),
+            changed,
+        }
+    }
+
+    /// Absolute and idle limits.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether this node may serve sessions.
+    pub fn is_ready(&self) -> bool {
+        self.revocations.is_fresh(self.tolerance, self.clock.now())
+    }
+
+    /// The session of a cookie on a host. Asks the store only when the person has changed or the groups did not fit.
+    pub async fn find(&self, host: &str, cookie: &[u8]) -> Lookup {
+        let now = self.clock.now();
+        if !self.revocations.is_fresh(self.tolerance, now) {
+            return Lookup::Unverifiable;
+        }
+        let name = &self.cookie_name;
+        match self
+            .cache
+            .find(&self.ring, &self.revocations, self.limits, name, host, cookie, now)
+        {
+            Found::Live(session) => Lookup::Live(session),
+            Found::Dead => Lookup::Dead,
+            Found::Outdated(session) => self.read_again(host, cookie, session, now).await,
+        }
+    }
+
+    async fn read_again(&self, host: &str, cookie: &[u8], session: Session, now: i64) -> Lookup {
+        match self.store.user(&session.person.id).await {
+            Ok(Some(user)) if !user.disabled => {
+                let session = Session {
+                    person: user.into(),
+                    ..session
+                };
+                Lookup::Live(self.cache.refresh(host, cookie, session, now))
+            }
+            Ok(_) => Lookup::Dead,
+            Err(error) => {
+                warn!(%error, "a changed person could not be read");
+                Lookup::Unverifiable
+            }
+        }
+    }
+
+    /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough.
+    pub fn renew(&self, session: &Session, host: &str) -> Option<String> {
+        let now = self.clock.now();
+        if !session.wants_renewal(self.limits, now) {
+            return None;
+        }
+        let renewed = Session {
+            renewed_at: now,
+            ..session.clone()
+        };
+        renewed
+            .seal(&self.ring, &self.cookie_name, host, now)
+            .inspect_err(|error| error!(%error, "session cookie not renewed"))
+            .ok()
+    }
+
+    /// Ends one session everywhere.
+    ///
+    /// # Errors
+    /// When the store does not answer: then it goes on, and the person must be told.
+    pub async fn end(&self, session: &Session, reason: &str) -> Result<(), StoreError> {
+        self.store
+            .end_session(&session.id.to_text(), reason, self.clock.now())
+            .await?;
+        // Here at once; elsewhere as soon as it is read.
+        self.revocations.add(Revoked::Session(session.id), session.expires_at);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends all sessions of a person.
+    ///
+    /// # Errors
+    /// As for [`Registry::end`].
+    pub async fn end_all(&self, session: &Session, reason: &str) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        let ended = self.store.end_sessions_of(&session.person.id, reason, now).await?;
+        let user = session.person.id.clone();
+        self.revocations.add(Revoked::Session(session.id), session.expires_at);
+        self.revocations
+            .add(Revoked::SessionsOf { user, until: now }, session.expires_at);
+        self.changed.notify_one();
+        Ok(ended)
+    }
+
+    /// Reads what is revoked until `shutdown` says true.
+    pub async fn follow(&self, mut shutdown: watch::Receiver<bool>) {
+        let mut seen = 0;
+        let mut failing = false;
+        let mut swept_at = self.clock.now();
+        loop {
+            let now = self.clock.now();
+            match self.store.revocations_after(seen).await {
+                Ok(revocations) => {
+                    for revocation in revocations {
+                        seen = seen.max(revocation.seq);
+                        self.note(revocation);
+                    }
+                    self.revocations.mark_read(now);
+                    if std::mem::take(&mut failing) {
+                        info!("the store answers again");
+                    }
+                }
+                Err(error) if !failing => {
+                    failing = true;
+                    error!(%error, "revocations cannot be read; sessions go on for session.store_outage");
+                }
+                Err(_) => {}
+            }
+            if now - swept_at >= SWEEP_EVERY {
+                swept_at = now;
+                self.revocations.sweep(now);
+            }
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(READ_EVERY) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    fn note(&self, revocation: Revocation) {
+        let Revocation {
+            kind,
+            subject,
+            at,
+            keep_until,
+            ..
+        } = revocation;
+        let revoked = match kind {
+            RevocationKind::Session => SessionId::parse(&subject).map(Revoked::Session),
+            RevocationKind::User => Some(Revoked::SessionsOf {
+                user: subject,
+                until: at,
+            }),
+            RevocationKind::Change => Some(Revoked::ClaimsOf {
+                user: subject,
+                until: at,
+            }),
+        };
+        match revoked {
+            Some(revoked) => self.revocations.add(revoked, keep_until),
+            None => error!(seq = revocation.seq, "a revoked session has no readable id"),
+        }
+    }
+}
+
+impl From<User> for crate::identity::person::Person {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username,
+            name: user.name,
+            picture: user.picture,
+            phone: user.phone,
+            email: user.email,
+            groups: user.groups,
+        }
+    }
+}
+
+/// About a kilobyte each.
+const CACHED_SESSIONS: u64 = 100_000;
+/// Twice within the second in which a revocation must arrive.
+const READ_EVERY: Duration = Duration::from_millis(500);
+/// Seconds.
+const SWEEP_EVERY: i64 = 300;
