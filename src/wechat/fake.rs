@@ -1,5 +1,7 @@
 //! A WeChat that does what a test says: answers by script, keeps what it was asked.
 
+#![allow(clippy::expect_used)]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -45,7 +47,7 @@ pub(crate) enum Reply {
     Json(Value),
     /// A redirect to there.
     Redirect(String),
-    /// Head and a first piece, then one byte for ever so often, without an end.
+    /// A byte every 20 ms, without an end.
     Drip,
     /// Nothing at all.
     Silence,
@@ -82,7 +84,10 @@ impl FakeWechat {
 
     /// What was asked of this call so far.
     pub(crate) fn asked(&self, endpoint: Endpoint) -> Vec<Asked> {
-        lock(&self.state.asked).get(endpoint.path()).cloned().unwrap_or_default()
+        lock(&self.state.asked)
+            .get(endpoint.path())
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(crate) fn settings(&self) -> Wechat {
@@ -136,13 +141,21 @@ pub(crate) fn error(code: i64) -> Reply {
 async fn answer(State(state): State<Arc<FakeState>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
-    let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == head.uri.path());
-    let Some(endpoint) = endpoint else { return response(Reply::Now(404, "text/plain", "no such call".into())).await };
+    let endpoint = Endpoint::ALL
+        .into_iter()
+        .find(|endpoint| endpoint.path() == head.uri.path());
+    let Some(endpoint) = endpoint else {
+        return response(Reply::Now(404, "text/plain", "no such call".into())).await;
+    };
     let query = head.uri.query().unwrap_or_default();
     let asked = Asked {
         method: head.method.to_string(),
         query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
-        content_type: head.headers.get("content-type").and_then(|value| value.to_str().ok()).map(str::to_owned),
+        content_type: head
+            .headers
+            .get("content-type")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
         body,
     };
     let nth = {
@@ -161,19 +174,27 @@ async fn answer(State(state): State<Arc<FakeState>>, request: Request) -> Respon
 async fn response(reply: Reply) -> Response {
     let builder = Response::builder();
     match reply {
-        Reply::Now(status, media_type, body) => {
-            builder.status(status).header("content-type", media_type).body(Body::from(body))
-        }
-        Reply::Json(body) => builder.header("content-type", "text/plain").body(Body::from(body.to_string())),
+        Reply::Now(status, media_type, body) => builder
+            .status(status)
+            .header("content-type", media_type)
+            .body(Body::from(body)),
+        Reply::Json(body) => builder
+            .header("content-type", "text/plain")
+            .body(Body::from(body.to_string())),
         Reply::Redirect(to) => builder.status(302).header("location", to).body(Body::empty()),
         Reply::Drip => {
-            let first = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) });
-            builder.body(Body::from_stream(first.chain(stream::pending())))
+            let drip = async |()| {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
+            };
+            builder.body(Body::from_stream(stream::unfold((), drip)))
         }
         Reply::Silence => return std::future::pending().await,
         Reply::Endless => {
             let piece = Bytes::from(vec![b' '; 16 * 1024]);
-            builder.body(Body::from_stream(stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()))))
+            builder.body(Body::from_stream(stream::repeat_with(move || {
+                Ok::<_, std::io::Error>(piece.clone())
+            })))
         }
     }
     .expect("a response")
