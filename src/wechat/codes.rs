@@ -387,8 +387,8 @@ mod tests {
         // 1_790_000_000 is 20 seconds into its minute.
         assert_eq!(seconds(Pause::NextMinute, 1_790_000_000), Some(42));
         assert_eq!(seconds(Pause::NextMinute, 1_790_000_039), Some(3));
-        // Midnight in Beijing is 16:00 UTC: five minutes before, and just after.
-        let midnight = 1_790_006_400 - (1_790_006_400 + 8 * 3600) % 86_400;
+        // Midnight in Beijing, 16:00 UTC: five minutes before, and just after.
+        let midnight = 1_790_006_400;
         assert_eq!(seconds(Pause::NextDay, midnight - 300), Some(302));
         assert_eq!(seconds(Pause::NextDay, midnight), Some(600));
     }

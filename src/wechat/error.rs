@@ -258,8 +258,8 @@ impl WechatError {
             Self::Refused(refusal) | Self::Paused { cause: refusal, .. } => refusal.remedy(),
             Self::Transport { failure, .. } => match failure {
                 TransportFailure::NotConnected { .. } => {
-                    "Check that this machine resolves and reaches api_base on its port, directly or by the proxy of [wechat], and \
-                     that nobody replaces WeChat's certificate."
+                    "Check that this machine resolves and reaches api_base on its port, directly or by the proxy of \
+                     [wechat], and that nobody replaces WeChat's certificate."
                 }
                 TransportFailure::TimedOut { .. } | TransportFailure::Broken { .. } => {
                     "WeChat or the network is slow or broken. If it lasts, check the way to api_base and raise the \
