@@ -290,7 +290,8 @@ impl WechatError {
             }
             Self::TokenHeld { .. } => {
                 "Another program forces new access tokens for this AppID (force_refresh). Have it use stable_token \
-                 without it.".into()
+                 without it."
+                    .into()
             }
             Self::NotACode { .. } => "Check what the mini program sends as the code.".into(),
             Self::CodeRequest(_) => "Check page and env_version of the connection.".into(),
