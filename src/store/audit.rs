@@ -109,3 +109,45 @@ fn from_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
         reason: row.try_get("reason")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::super::fixtures::{self, NOW};
+    use super::*;
+
+    #[tokio::test]
+    async fn events_are_numbered_in_their_order_and_come_back_whole() {
+        let store = fixtures::store().await;
+        let some = |text: &str| Some(text.to_owned());
+        let full = AuditRow {
+            seq: 99,
+            kind: "login".to_owned(),
+            at: NOW,
+            request_id: some("r"),
+            user_id: some("u_1"),
+            connection: some("staff"),
+            ticket_hash: some("0123456789abcdef"),
+            browser_address: some("198.51.100.1"),
+            phone_address: some("203.0.113.7"),
+            browser_device: some("Firefox"),
+            phone_device: some("iPhone"),
+            reason: some("why"),
+        };
+        let bare = AuditRow {
+            kind: "config_reloaded".to_owned(),
+            at: NOW + 1,
+            ..AuditRow::default()
+        };
+        store.insert_audit(&[]).await.unwrap();
+        store.insert_audit(&[full.clone(), bare.clone()]).await.unwrap();
+        store.insert_audit(std::slice::from_ref(&bare)).await.unwrap();
+        let numbered = |seq, row: &AuditRow| AuditRow { seq, ..row.clone() };
+        let expected = [numbered(1, &full), numbered(2, &bare), numbered(3, &bare)];
+        assert_eq!(store.audit_after(0, 10).await.unwrap(), expected);
+        assert_eq!(store.audit_after(1, 1).await.unwrap(), expected[1..2]);
+        assert_eq!(store.sweep_audit(NOW + 1).await.unwrap(), 1);
+        assert_eq!(store.audit_after(0, 10).await.unwrap(), expected[1..]);
+    }
+}

@@ -78,6 +78,13 @@ async fn open_sqlite(target: Target) -> Result<Store, StoreError> {
     if let Target::File { path, read_only: false } = &target {
         create_file(path)?;
     }
+    let options = target.options()?;
+    let mut first = AnyConnection::connect_with(&options).await?;
+    set_up(&mut first, &SQLITE_PRAGMAS).await?;
+    if let Target::File { read_only: false, .. } = target {
+        sqlx::query("PRAGMA journal_mode = WAL").execute(&mut first).await?;
+    }
+    first.close().await?;
     let pool = |connections: u32| {
         // One connection to an in-memory database *is* the database: it must never be closed for being idle or old.
         AnyPoolOptions::new()
@@ -86,29 +93,13 @@ async fn open_sqlite(target: Target) -> Result<Store, StoreError> {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(set_up(connection, &SQLITE_PRAGMAS)))
+            .connect_with(options.clone())
     };
-    let writer = pool(1)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // `foreign_keys` is a matter of the connection, not of the file.
-                for pragma in [
-                    "PRAGMA busy_timeout = 4000",
-                    "PRAGMA foreign_keys = ON",
-                    "PRAGMA synchronous = FULL",
-                ] {
-                    sqlx::query(pragma).execute(&mut *connection).await?;
-                }
-                Ok(())
-            })
-        })
-        .connect_with(target.options()?)
-        .await?;
-    if let Target::File { read_only: false, .. } = target {
-        sqlx::query("PRAGMA journal_mode = WAL").execute(&writer).await?;
-    }
+    let writer = pool(1).await?;
     let reader = match target {
         Target::Memory => writer.clone(),
-        Target::File { .. } => pool(SQLITE_READERS).connect_with(target.options()?).await?,
+        Target::File { .. } => pool(SQLITE_READERS).await?,
     };
     Ok(Store {
         writer,
@@ -119,23 +110,13 @@ async fn open_sqlite(target: Target) -> Result<Store, StoreError> {
 
 async fn open_postgres(url: &str) -> Result<Store, StoreError> {
     let options = quiet(AnyConnectOptions::from_str(url)?);
-    // The pool tries again until its time is over, and then says no more than that; one connection says why.
-    AnyConnection::connect_with(&options).await?.close().await?;
+    let mut first = AnyConnection::connect_with(&options).await?;
+    set_up(&mut first, &POSTGRES_SETTINGS).await?;
+    first.close().await?;
     let pool: AnyPool = AnyPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(POSTGRES_ACQUIRE_LIMIT)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // A little under our own limit, so that the server's clear answer arrives before we give up.
-                sqlx::query("SET statement_timeout = 4500")
-                    .execute(&mut *connection)
-                    .await?;
-                sqlx::query("SET idle_in_transaction_session_timeout = 15000")
-                    .execute(&mut *connection)
-                    .await?;
-                Ok(())
-            })
-        })
+        .after_connect(|connection, _| Box::pin(set_up(connection, &POSTGRES_SETTINGS)))
         .connect_with(options)
         .await?;
     Ok(Store {
@@ -143,6 +124,15 @@ async fn open_postgres(url: &str) -> Result<Store, StoreError> {
         reader: pool,
         engine: Engine::Postgres,
     })
+}
+
+/// Settings that belong to a connection. A pool tries a connection that fails here again until its time is over, and then
+/// says no more than that; so each engine makes one connection by hand first, which says why.
+async fn set_up(connection: &mut AnyConnection, settings: &[&'static str]) -> Result<(), sqlx::Error> {
+    for setting in settings {
+        sqlx::query(*setting).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Makes the directory (0700) and the file (0600); SQLite gives its log files the mode of the file.
@@ -184,6 +174,20 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'>')
     .add(b'?')
     .add(b'`');
+
+/// Waiting for another program's write is a little shorter than our own limit, so that the engine's clear answer arrives
+/// before we give up.
+const SQLITE_PRAGMAS: [&str; 3] = [
+    "PRAGMA busy_timeout = 4000",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = FULL",
+];
+
+/// The same for PostgreSQL; the second ends what a node that died in mid-transaction still holds.
+const POSTGRES_SETTINGS: [&str; 2] = [
+    "SET statement_timeout = '4500ms'",
+    "SET idle_in_transaction_session_timeout = '15s'",
+];
 
 /// Reads are short; more readers than cores would only wait for each other.
 const SQLITE_READERS: u32 = 4;

@@ -39,8 +39,18 @@ impl Deref for TestStore {
     }
 }
 
-/// An empty store.
+/// A store without content.
 pub(crate) async fn store() -> TestStore {
+    let (url, directory) = empty().await;
+    TestStore {
+        store: Store::open(&url).await.unwrap(),
+        url,
+        _directory: std::sync::Arc::new(directory),
+    }
+}
+
+/// The address of a store that nobody has opened yet, and what keeps its file alive.
+pub(crate) async fn empty() -> (SecretString, Option<TempDir>) {
     let (url, directory) = match std::env::var("MENSHEN_TEST_POSTGRES") {
         Ok(server) => (postgres_schema(&server).await, None),
         Err(_) => {
@@ -51,12 +61,7 @@ pub(crate) async fn store() -> TestStore {
             )
         }
     };
-    let url = SecretString::from(url);
-    TestStore {
-        store: Store::open(&url).await.unwrap(),
-        url,
-        _directory: std::sync::Arc::new(directory),
-    }
+    (SecretString::from(url), directory)
 }
 
 async fn postgres_schema(server: &str) -> String {

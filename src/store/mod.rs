@@ -24,6 +24,7 @@ mod keys;
 mod revocations;
 mod schema;
 mod sessions;
+mod ticket;
 mod tickets;
 mod users;
 
@@ -40,7 +41,7 @@ pub use identities::IdentityRow;
 pub use keys::{KeyKind, KeyRow, NewKey};
 pub use revocations::{Revocation, RevocationKind};
 pub use sessions::SessionRow;
-pub use tickets::{Confirmation, EndedTicket, NewTicket, Rescan, Ticket, TicketState};
+pub use ticket::{Confirmation, EndedTicket, NewTicket, Rescan, Ticket, TicketState};
 pub use users::{NewUser, User, UserChange, fold_username};
 
 /// The durable state. Cheap to clone; all clones share the connections.

@@ -212,3 +212,102 @@ const CLOCK_DIFFERENCE: i64 = 60;
 
 /// A user's revocation is kept for a day at least: tokens and answers in memory live shorter.
 const USER_REVOCATION_LEAST: i64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use futures_util::future::join_all;
+
+    use super::super::fixtures::{self, NOW, TestStore, session};
+    use super::*;
+
+    async fn with_sessions(ids: &[&str]) -> TestStore {
+        let store = fixtures::store().await;
+        fixtures::user(&store, "u_1").await;
+        for id in ids {
+            store.insert_session(&session(id, "u_1")).await.unwrap();
+        }
+        store
+    }
+
+    #[tokio::test]
+    async fn a_session_comes_back_as_it_was_recorded() {
+        let store = with_sessions(&["s1"]).await;
+        assert_eq!(store.session("s1").await.unwrap(), Some(session("s1", "u_1")));
+        assert_eq!(store.session("s2").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_session_is_ended_once_and_revoked_in_the_same_step() {
+        let store = with_sessions(&["s1", "s2"]).await;
+        let logouts = (0..20).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.end_session("s1", "logout", NOW + 5).await.unwrap() })
+        });
+        let ended = join_all(logouts)
+            .await
+            .into_iter()
+            .filter(|ended| *ended.as_ref().unwrap())
+            .count();
+        assert_eq!(ended, 1);
+        let revoked = store.revocations_after(0).await.unwrap();
+        assert_eq!(revoked.len(), 1);
+        assert_eq!(
+            (revoked[0].kind, revoked[0].subject.as_str()),
+            (RevocationKind::Session, "s1")
+        );
+        assert!(revoked[0].at == NOW + 5 && revoked[0].keep_until > NOW + 1000);
+        assert_eq!(store.session("s1").await.unwrap().unwrap().ended_at, Some(NOW + 5));
+        assert!(!store.end_session("unknown", "logout", NOW).await.unwrap());
+        assert_eq!(
+            store.last_revocation().await.unwrap(),
+            1,
+            "what did nothing was numbered"
+        );
+    }
+
+    #[tokio::test]
+    async fn logging_out_everywhere_counts_what_it_ended() {
+        let store = with_sessions(&["s1", "s2", "s3"]).await;
+        assert!(store.end_session("s1", "logout", NOW).await.unwrap());
+        assert_eq!(store.end_sessions_of("u_1", "everywhere", NOW + 1).await.unwrap(), 2);
+        assert_eq!(store.end_sessions_of("u_1", "everywhere", NOW + 2).await.unwrap(), 0);
+        assert!(store.sessions_of("u_1", NOW).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn listings_leave_out_what_has_ended_or_run_out() {
+        let store = with_sessions(&["s1", "s2"]).await;
+        let short = SessionRow {
+            expires_at: NOW + 10,
+            created_at: NOW + 1,
+            ..session("s3", "u_1")
+        };
+        store.insert_session(&short).await.unwrap();
+        assert!(store.end_session("s1", "logout", NOW).await.unwrap());
+        let ids = |sessions: Vec<SessionRow>| sessions.into_iter().map(|session| session.id).collect::<Vec<_>>();
+        assert_eq!(ids(store.sessions_of("u_1", NOW + 9).await.unwrap()), ["s3", "s2"]);
+        assert_eq!(ids(store.sessions_of("u_1", NOW + 10).await.unwrap()), ["s2"]);
+        assert_eq!(store.sweep_sessions(NOW + 11).await.unwrap(), 1);
+        assert!(store.session("s3").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_use_moves_forward_only_and_not_after_the_end() {
+        let store = with_sessions(&["s1"]).await;
+        let last = async || store.session("s1").await.unwrap().unwrap().last_used_at;
+        store.touch_session("s1", NOW + 50).await.unwrap();
+        store.touch_session("s1", NOW + 20).await.unwrap();
+        assert_eq!(last().await, NOW + 50);
+        assert!(store.end_session("s1", "logout", NOW + 60).await.unwrap());
+        store.touch_session("s1", NOW + 70).await.unwrap();
+        assert_eq!(last().await, NOW + 50);
+    }
+
+    #[tokio::test]
+    async fn a_session_needs_a_user() {
+        let store = fixtures::store().await;
+        store.insert_session(&session("s1", "u_nobody")).await.unwrap_err();
+    }
+}

@@ -5,8 +5,8 @@
 //! cache or lock. `force_refresh` ends everybody's token and is rationed by WeChat, so it is the last resort: only when
 //! a refused token is handed out again.
 //!
-//! Within a process one caller fetches and the others wait for that result, success or failure. Shortly before its end a
-//! token is renewed by whoever comes first while the others go on with it, and it goes on too if WeChat cannot be
+//! Within a process one caller fetches and the others wait for that result, success or failure. Shortly before its end
+//! a token is renewed by whoever comes first while the others go on with it, and it goes on too if WeChat cannot be
 //! reached.
 
 use std::collections::VecDeque;
@@ -122,8 +122,9 @@ impl AccessTokens {
         &self.breaker
     }
 
-    /// Makes a call with a token; once more with a new one if WeChat refuses the token, and never a third time. Getting a
-    /// token may take half of the time that is left: a code that was sent too late for its answer is spent for nothing.
+    /// Makes a call with a token; once more with a new one if WeChat refuses the token, and never a third time.
+    /// Getting a token may take half of the time that is left: a code that was sent too late for its answer is spent
+    /// for nothing.
     pub(crate) async fn call<T, Attempt>(
         &self,
         deadline: &Deadline,
@@ -334,8 +335,8 @@ impl ForceGuard {
     }
 }
 
-/// How long a token is used before somebody renews it. WeChat itself replaces a token five minutes before its end, so an
-/// answer with less than that announces a new token soon: looked at again in seconds, but never in a loop.
+/// How long a token is used before somebody renews it. WeChat itself replaces a token five minutes before its end, so
+/// an answer with less than that announces a new token soon: looked at again in seconds, but never in a loop.
 fn renew_after(life: Duration, jitter: Duration) -> Duration {
     let soon = (life / 2).clamp(SHORTEST_USE, RENEWAL_NEAR_END);
     life.saturating_sub(RENEWAL_MARGIN + jitter).max(soon)
@@ -377,3 +378,6 @@ const FORCE_WINDOW: Duration = Duration::from_secs(86_400);
 
 /// After WeChat said that the ration is spent.
 const FORCE_REST: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,8 @@ fn refusal(endpoint: Endpoint, code: i64, message: &str) -> Refusal {
     }
 }
 
-/// The trace id in an `errmsg`: `rid: 654df33c-64386a2f-29857782`, else `req_id: N37KMa0605th21`, else `hint: [hElex…]`.
+/// The trace id in an `errmsg`: `rid: 654df33c-64386a2f-29857782`, else `req_id: N37KMa0605th21`, else `hint:
+/// [hElex…]`.
 fn trace_id(message: &str) -> Option<&str> {
     ["rid:", "req_id:", "hint:"].into_iter().find_map(|label| {
         message.match_indices(label).find_map(|(at, _)| {

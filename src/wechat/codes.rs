@@ -167,26 +167,35 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(-1..=-1, ANY, "system_busy", Class::Busy, Pause::None,
         "WeChat is overloaded. Nothing to do unless it lasts."),
     row(40001..=40001, SECRET, "invalid_secret", Class::Misconfigured, Pause::Minute,
-        "The AppSecret is wrong. Compare app_id and app_secret with the WeChat console (Development settings); a reset there makes the old secret useless."),
+        "The AppSecret is wrong. Compare app_id and app_secret with the WeChat console (Development settings); a \
+         reset there makes the old secret useless."),
     row(40001..=40001, ANY, "token_not_latest", Class::TokenRejected, Pause::None,
-        "Another program replaces this AppID's access token. Have it use stable_token without force_refresh, or /cgi-bin/token, which is kept apart."),
+        "Another program replaces this AppID's access token. Have it use stable_token without force_refresh, or \
+         /cgi-bin/token, which is kept apart."),
     row(40002..=40002, ANY, "invalid_grant_type", Class::Misconfigured, Pause::Minute,
-        "WeChat does not accept the grant type. Check that api_base is WeChat's own address and that nothing between changes the request."),
+        "WeChat does not accept the grant type. Check that api_base is WeChat's own address and that nothing between \
+         changes the request."),
     row(40003..=40003, PHONE, "openid_mismatch", Class::CodeRefused, Pause::None,
-        "The phone number code belongs to another person or app than the one who scanned. Seen often: somebody tries to pass on a number that is not theirs."),
+        "The phone number code belongs to another person or app than the one who scanned. Seen often: somebody tries \
+         to pass on a number that is not theirs."),
     row(40003..=40003, ANY, "invalid_openid", Class::Misconfigured, Pause::None,
         "The openid belongs to another AppID. Check that app_id is the mini program that the page opens."),
     // Whoever holds a phone can send the phone code of a mini program of their own: never a reason to pause.
     row(40013..=40013, PHONE, "code_of_another_app", Class::CodeRefused, Pause::None,
-        "The phone number code was issued for another AppID. Check that the mini program with this app_id is the one that calls this connection."),
+        "The phone number code was issued for another AppID. Check that the mini program with this app_id is the one \
+         that calls this connection."),
     row(40013..=40013, ANY, "invalid_appid", Class::Misconfigured, Pause::Minute,
-        "WeChat does not know this AppID. Compare app_id with the WeChat console; an original id (gh_…) is not an AppID."),
+        "WeChat does not know this AppID. Compare app_id with the WeChat console; an original id (gh_…) is not an \
+         AppID."),
     row(40014..=40014, ANY, "invalid_token", Class::TokenRejected, Pause::None,
-        "WeChat refuses the access token even after it was fetched again. Check that api_base, app_id and app_secret belong together."),
+        "WeChat refuses the access token even after it was fetched again. Check that api_base, app_id and app_secret \
+         belong together."),
     row(40029..=40029, PHONE, "invalid_phone_code", Class::CodeRefused, Pause::None,
-        "The phone number code is used, expired or a login code. Seen often: the mini program sends wx.login's code in place of the one from the phone button."),
+        "The phone number code is used, expired or a login code. Seen often: the mini program sends wx.login's code \
+         in place of the one from the phone button."),
     row(40029..=40029, ANY, "invalid_code", Class::CodeRefused, Pause::None,
-        "The login code is wrong, expired or of another AppID. Seen often: app_id is not that of the mini program that scans."),
+        "The login code is wrong, expired or of another AppID. Seen often: app_id is not that of the mini program \
+         that scans."),
     row(40033..=40033, ANY, "escaped_characters", Class::Misconfigured, Pause::None,
         "WeChat found an escaped character in the request. Report this as a defect of Menshen, with the rid."),
     row(40097..=40097, CODE, "invalid_arguments", Class::CodeRefused, Pause::None,
@@ -194,21 +203,27 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(40097..=40097, ANY, "invalid_arguments", Class::Misconfigured, Pause::None,
         "WeChat does not accept the request. Check env_version (release, trial or develop) and page."),
     row(40125..=40125, ANY, "invalid_secret", Class::Misconfigured, Pause::Minute,
-        "The AppSecret is wrong or malformed. Compare app_secret with the WeChat console; look for spaces and line ends in the file or variable."),
+        "The AppSecret is wrong or malformed. Compare app_secret with the WeChat console; look for spaces and line \
+         ends in the file or variable."),
     row(40129..=40129, ANY, "invalid_scene", Class::Misconfigured, Pause::None,
         "The scene holds characters that WeChat does not allow. Report this as a defect of Menshen, with the rid."),
     row(40163..=40163, ANY, "code_used", Class::CodeRefused, Pause::None,
-        "The code was used already. Seen often: the mini program sends one code twice, or a proxy in front repeats POST requests."),
+        "The code was used already. Seen often: the mini program sends one code twice, or a proxy in front repeats \
+         POST requests."),
     row(40164..=40164, ANY, "address_not_listed", Class::Misconfigured, Pause::Minute,
-        "Add this gateway's egress address to the IP allow-list of the app in the WeChat console (Development settings)."),
+        "Add this gateway's egress address to the IP allow-list of the app in the WeChat console (Development \
+         settings)."),
     row(40169..=40169, ANY, "scene_length", Class::Misconfigured, Pause::None,
-        "WeChat found the scene too long or the request not to be JSON. Check that nothing between Menshen and WeChat changes requests."),
+        "WeChat found the scene too long or the request not to be JSON. Check that nothing between Menshen and WeChat \
+         changes requests."),
     row(40189..=40189, ANY, "invalid_width", Class::Misconfigured, Pause::None,
         "WeChat does not accept the width of the code. Report this as a defect of Menshen, with the rid."),
     row(40226..=40226, ANY, "person_blocked", Class::PersonRefused, Pause::None,
-        "WeChat refuses this person as a high risk. Only they can settle that with WeChat; offer them another way to log in."),
+        "WeChat refuses this person as a high risk. Only they can settle that with WeChat; offer them another way to \
+         log in."),
     row(40230..=40240, ANY, "api_signature_required", Class::Misconfigured, Pause::Minute,
-        "API signature and encryption is switched on for this account, which Menshen does not speak. Switch it off for this call in the WeChat console (Development settings, API security)."),
+        "API signature and encryption is switched on for this account, which Menshen does not speak. Switch it off \
+         for this call in the WeChat console (Development settings, API security)."),
     row(40243..=40243, ANY, "secret_frozen", Class::Misconfigured, Pause::Minute,
         "The AppSecret is frozen. Unfreeze it in the WeChat console, or reset it and put the new one into app_secret."),
     row(41001..=41001, ANY, "token_missing", Class::Misconfigured, Pause::None,
@@ -216,41 +231,51 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(41002..=41002, ANY, "appid_missing", Class::Misconfigured, Pause::Minute,
         "The AppID did not reach WeChat. Check app_id and that nothing between Menshen and WeChat changes requests."),
     row(41004..=41004, ANY, "secret_missing", Class::Misconfigured, Pause::Minute,
-        "The AppSecret did not reach WeChat. Check app_secret and that nothing between Menshen and WeChat changes requests."),
+        "The AppSecret did not reach WeChat. Check app_secret and that nothing between Menshen and WeChat changes \
+         requests."),
     row(41008..=41008, ANY, "code_missing", Class::CodeRefused, Pause::None,
         "The code did not reach WeChat. Check what the mini program sends."),
     row(41009..=41009, ANY, "openid_missing", Class::Misconfigured, Pause::None,
         "The openid did not reach WeChat. Check that nothing between Menshen and WeChat changes requests."),
     row(41030..=41030, ANY, "page_unknown", Class::Misconfigured, Pause::None,
-        "The page is not in the released mini program. Publish a version that has it, check the spelling of page (no leading slash, no query), or use env_version = \"trial\" while testing."),
+        "The page is not in the released mini program. Publish a version that has it, check the spelling of page (no \
+         leading slash, no query), or use env_version = \"trial\" while testing."),
     row(42001..=42001, ANY, "token_expired", Class::TokenRejected, Pause::None,
-        "WeChat finds the access token expired even after it was fetched again. Check this machine's clock and try again in a minute."),
+        "WeChat finds the access token expired even after it was fetched again. Check this machine's clock and try \
+         again in a minute."),
     row(42003..=42003, ANY, "code_expired", Class::CodeRefused, Pause::None,
         "The code is older than five minutes. Seen often: the mini program fetches its code long before it sends it."),
     row(43002..=43002, ANY, "post_required", Class::Misconfigured, Pause::Minute,
         "WeChat wants POST and got something else. A proxy between Menshen and WeChat changes requests."),
     row(45009..=45009, TOKEN, "day_quota", Class::Quota, Pause::NextDay,
-        "Today's quota of token calls is used up. Find the program that fetches tokens in a loop; clear_quota/v2 in the WeChat console frees the quota, ten times a month."),
+        "Today's quota of token calls is used up. Find the program that fetches tokens in a loop; clear_quota/v2 in \
+         the WeChat console frees the quota, ten times a month."),
     row(45009..=45009, CODE, "quota", Class::Quota, Pause::NextMinute,
-        "The quota of this call is used up. Look at it in the WeChat console (Operations, API quota); clear_quota frees it, ten times a month."),
+        "The quota of this call is used up. Look at it in the WeChat console (Operations, API quota); clear_quota \
+         frees it, ten times a month."),
     row(45009..=45009, ANY, "minute_quota", Class::Quota, Pause::NextMinute,
-        "More than 5,000 codes were made in a minute for this AppID. Use qr = \"link\", which needs no call, or find out who else makes codes."),
+        "More than 5,000 codes were made in a minute for this AppID. Use qr = \"link\", which needs no call, or find \
+         out who else makes codes."),
     row(45011..=45011, TOKEN, "minute_quota", Class::Quota, Pause::NextMinute,
         "Too many token calls in a minute. Find the program that fetches tokens in a loop."),
     // Counted per person on jscode2session: one phone must not stop the others.
     row(45011..=45011, ANY, "minute_quota", Class::Quota, Pause::None,
-        "Too many calls in a minute, of one person or of the account. If it lasts, look at the quota in the WeChat console."),
+        "Too many calls in a minute, of one person or of the account. If it lasts, look at the quota in the WeChat \
+         console."),
     row(47001..=47001, ANY, "body_not_json", Class::Misconfigured, Pause::None,
         "WeChat could not read the request. Check that nothing between Menshen and WeChat changes requests."),
     row(48001..=48001, ANY, "api_unauthorised", Class::Misconfigured, Pause::Minute,
-        "This account may not make this call. The phone number needs a verified mini program of an organisation; check that app_id is a mini program and not a service account."),
+        "This account may not make this call. The phone number needs a verified mini program of an organisation; \
+         check that app_id is a mini program and not a service account."),
     row(48004..=48004, ANY, "api_banned", Class::Misconfigured, Pause::Minute,
-        "WeChat has withdrawn this call from the account because of a violation. See the notices in the WeChat console."),
+        "WeChat has withdrawn this call from the account because of a violation. See the notices in the WeChat \
+         console."),
     row(50001..=50001, ANY, "person_did_not_authorise", Class::PersonRefused, Pause::None,
         "The person did not grant this. Nothing to do."),
     // The text says "user restricted": it may be one person where the call is about one.
     row(50002..=50002, CODE, "restricted", Class::Misconfigured, Pause::None,
-        "The person or the account is restricted by WeChat. If it happens to everybody, see the notices in the WeChat console."),
+        "The person or the account is restricted by WeChat. If it happens to everybody, see the notices in the WeChat \
+         console."),
     row(50002..=50002, ANY, "account_restricted", Class::Misconfigured, Pause::Minute,
         "The account is restricted by WeChat. See the notices in the WeChat console."),
     row(50004..=50004, ANY, "token_forbidden", Class::Misconfigured, Pause::Minute,
@@ -362,8 +387,8 @@ mod tests {
         // 1_790_000_000 is 20 seconds into its minute.
         assert_eq!(seconds(Pause::NextMinute, 1_790_000_000), Some(42));
         assert_eq!(seconds(Pause::NextMinute, 1_790_000_039), Some(3));
-        // Midnight in Beijing is 16:00 UTC: five minutes before, and just after.
-        let midnight = 1_790_006_400 - (1_790_006_400 + 8 * 3600) % 86_400;
+        // Midnight in Beijing, 16:00 UTC: five minutes before, and just after.
+        let midnight = 1_790_006_400;
         assert_eq!(seconds(Pause::NextDay, midnight - 300), Some(302));
         assert_eq!(seconds(Pause::NextDay, midnight), Some(600));
     }

@@ -258,26 +258,30 @@ impl WechatError {
             Self::Refused(refusal) | Self::Paused { cause: refusal, .. } => refusal.remedy(),
             Self::Transport { failure, .. } => match failure {
                 TransportFailure::NotConnected { .. } => {
-                    "Check that this machine resolves and reaches api_base on its port, directly or by the proxy of [wechat], and \
-                     that nobody replaces WeChat's certificate."
+                    "Check that this machine resolves and reaches api_base on its port, directly or by the proxy of \
+                     [wechat], and that nobody replaces WeChat's certificate."
                 }
                 TransportFailure::TimedOut { .. } | TransportFailure::Broken { .. } => {
-                    "WeChat or the network is slow or broken. If it lasts, check the way to api_base and raise the timeout of [wechat]."
+                    "WeChat or the network is slow or broken. If it lasts, check the way to api_base and raise the \
+                     timeout of [wechat]."
                 }
             }
             .into(),
             Self::BadAnswer { reason, .. } => match reason {
                 BadAnswer::Empty { status: 200 } => {
-                    "WeChat answers nothing at all to credentials that make no sense: check app_id and app_secret, then api_base."
+                    "WeChat answers nothing at all to credentials that make no sense: check app_id and app_secret, \
+                     then api_base."
                 }
                 BadAnswer::Status { .. } | BadAnswer::Empty { .. } => {
-                    "A server between here and WeChat, or WeChat itself, fails. If it lasts, check api_base and the proxy of [wechat]."
+                    "A server between here and WeChat, or WeChat itself, fails. If it lasts, check api_base and the \
+                     proxy of [wechat]."
                 }
                 BadAnswer::Redirect { .. }
                 | BadAnswer::TooLarge { .. }
                 | BadAnswer::UnknownKind
                 | BadAnswer::Lacks(_) => {
-                    "This is not what WeChat answers. Check that api_base is right and that no proxy or filter answers in its place."
+                    "This is not what WeChat answers. Check that api_base is right and that no proxy or filter \
+                     answers in its place."
                 }
             }
             .into(),
@@ -285,7 +289,9 @@ impl WechatError {
                 "More codes are wanted than WeChat allows per minute. Use qr = \"link\", which needs no call.".into()
             }
             Self::TokenHeld { .. } => {
-                "Another program forces new access tokens for this AppID (force_refresh). Have it use stable_token without it.".into()
+                "Another program forces new access tokens for this AppID (force_refresh). Have it use stable_token \
+                 without it."
+                    .into()
             }
             Self::NotACode { .. } => "Check what the mini program sends as the code.".into(),
             Self::CodeRequest(_) => "Check page and env_version of the connection.".into(),

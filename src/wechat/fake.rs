@@ -1,5 +1,7 @@
 //! A WeChat that does what a test says: answers by script, keeps what it was asked.
 
+#![allow(clippy::expect_used)]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -45,7 +47,7 @@ pub(crate) enum Reply {
     Json(Value),
     /// A redirect to there.
     Redirect(String),
-    /// Head and a first piece, then one byte for ever so often, without an end.
+    /// A byte every 20 ms, without an end.
     Drip,
     /// Nothing at all.
     Silence,
@@ -181,8 +183,11 @@ async fn response(reply: Reply) -> Response {
             .body(Body::from(body.to_string())),
         Reply::Redirect(to) => builder.status(302).header("location", to).body(Body::empty()),
         Reply::Drip => {
-            let first = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) });
-            builder.body(Body::from_stream(first.chain(stream::pending())))
+            let drip = async |()| {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
+            };
+            builder.body(Body::from_stream(stream::unfold((), drip)))
         }
         Reply::Silence => return std::future::pending().await,
         Reply::Endless => {

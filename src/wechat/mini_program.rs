@@ -2,8 +2,8 @@
 //!
 //! Codes from a phone work once, and an attempt may burn them even if it fails. So `jscode2session` is sent again only
 //! when the request provably never left, and `getuserphonenumber` in one further case: when WeChat refuses the access
-//! token, which it checks before it looks at the code. After a time-out nobody knows whether a code was spent; the phone
-//! gets a new one.
+//! token, which it checks before it looks at the code. After a time-out nobody knows whether a code was spent; the
+//! phone gets a new one.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -88,8 +88,8 @@ impl MiniProgram {
     ///
     /// # Errors
     ///
-    /// A refused code ([`Outcome::CodeInvalid`](crate::wechat::Outcome::CodeInvalid)), a refused person, or anything that
-    /// kept WeChat from answering. The code is spent unless [`WechatError`] is one that did not ask WeChat.
+    /// A refused code ([`Outcome::CodeInvalid`](crate::wechat::Outcome::CodeInvalid)), a refused person, or anything
+    /// that kept WeChat from answering. The code is spent unless [`WechatError`] is one that did not ask WeChat.
     pub async fn code_to_session(&self, code: &str) -> Result<LoginIdentity, WechatError> {
         let endpoint = Endpoint::CodeToSession;
         let App { transport, tokens, .. } = &*self.app;
@@ -116,8 +116,8 @@ impl MiniProgram {
         Ok(LoginIdentity { openid, unionid })
     }
 
-    /// Exchanges a phone number code (of the phone button) for the number (getPhoneNumber). WeChat is told the openid and
-    /// refuses a code of somebody else.
+    /// Exchanges a phone number code (of the phone button) for the number (getPhoneNumber). WeChat is told the openid
+    /// and refuses a code of somebody else.
     ///
     /// # Errors
     ///
@@ -218,3 +218,6 @@ const CODE_LIMIT: usize = 512;
 
 /// Bytes that a store must reserve for an openid or a unionid.
 const ID_LIMIT: usize = 64;
+
+#[cfg(test)]
+mod tests;

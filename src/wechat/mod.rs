@@ -6,8 +6,8 @@
 //! other process ([`AccessTokens`]), and what carries a code is never sent twice after an answer ([`MiniProgram`]).
 //!
 //! Every failure is a [`WechatError`], which says to the login what to do next ([`Outcome`]) and to the operator what
-//! to repair ([`WechatError::remedy`]). No error, log line or `Debug` output holds a secret, a token or a code: addresses
-//! carry them in the query, so no address is ever printed.
+//! to repair ([`WechatError::remedy`]). No error, log line or `Debug` output holds a secret, a token or a code:
+//! addresses carry them in the query, so no address is ever printed.
 //!
 //! This module knows nothing of tickets, pages or HTTP status codes of the portal.
 

@@ -1,8 +1,8 @@
 //! A phone number as WeChat vouches for it (getPhoneNumber).
 //!
-//! The answer is believed only with the watermark of this AppID and of now: a number recorded earlier or elsewhere proves
-//! nothing. The number is built from country code and national number, because `phoneNumber` carries the country code
-//! for numbers outside mainland China only.
+//! The answer is believed only with the watermark of this AppID and of now: a number recorded earlier or elsewhere
+//! proves nothing. The number is built from country code and national number, because `phoneNumber` carries the
+//! country code for numbers outside mainland China only.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! One exchange with WeChat's servers: bounded in time and size, never redirected, and free of addresses in its errors.
 //!
-//! WeChat wants secrets and tokens in the query. So an error of the HTTP client, which would print the address, is taken
-//! apart here and nothing of it is kept but the innermost cause.
+//! WeChat wants secrets and tokens in the query. So an error of the HTTP client, which would print the address, is
+//! taken apart here and nothing of it is kept but the innermost cause.
 //!
 //! A request is sent a second time in one case only: the connection was never made. The client's own repetition is
 //! switched off, because what carries a code must not reach WeChat twice.
@@ -123,8 +123,8 @@ impl Transport {
         }
     }
 
-    /// Calls, and again with growing pauses while WeChat is busy or the network fails, until the deadline. Only for calls
-    /// that do no harm when made twice.
+    /// Calls, and again with growing pauses while WeChat is busy or the network fails, until the deadline. Only for
+    /// calls that do no harm when made twice.
     pub(crate) async fn call_patiently<T>(
         &self,
         call: &Call<'_>,
@@ -166,6 +166,10 @@ impl Transport {
 
     async fn send(&self, call: &Call<'_>, time: Duration) -> Result<(StatusCode, Bytes), WechatError> {
         let endpoint = call.endpoint;
+        if time.is_zero() {
+            let failure = TransportFailure::TimedOut { answered: false };
+            return Err(WechatError::Transport { endpoint, failure });
+        }
         let mut request = match &call.body {
             Some(body) => self
                 .client
@@ -283,3 +287,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Characters of a cause in the log.
 const DETAIL_LIMIT: usize = 200;
+
+#[cfg(test)]
+mod tests;
