@@ -56,7 +56,7 @@ impl Login {
         }
         self.check_number(&scene, &row, call.choice, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
-        note_errno(connection, call.phone_errno);
+        note_errno(&connection.id, call.phone_errno);
         let ask = PhoneAsk::of(connection.phone, &self.recognise(&row).await?);
         let phone_code = call
             .phone_code
@@ -240,8 +240,7 @@ impl Login {
 }
 
 /// 103 and 104 are the person's refusal; the others keep everybody out until the operator acts.
-fn note_errno(connection: &Connection, errno: Option<i64>) {
-    let connection = &*connection.id;
+pub(crate) fn note_errno(connection: &str, errno: Option<i64>) {
     match errno {
         None => {}
         Some(errno @ (103 | 104)) => info!(connection, errno, "the phone number was refused"),

@@ -15,6 +15,7 @@ use crate::config::settings::{Association, Connection, NumberEntry, PhonePolicy}
 use crate::login::Login;
 use crate::login::browser::random_text;
 use crate::login::browser_half::BrowserFacts;
+use crate::login::confirm::note_errno;
 use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
@@ -194,7 +195,13 @@ impl Login {
     ///
     /// # Errors
     /// [`LoginError::WrongState`] for what cannot be taken back any more.
-    pub async fn cancel(&self, target: CancelTarget<'_>, not_me: bool, caller: Caller<'_>) -> Result<(), LoginError> {
+    pub async fn cancel(
+        &self,
+        target: CancelTarget<'_>,
+        not_me: bool,
+        phone_errno: Option<i64>,
+        caller: Caller<'_>,
+    ) -> Result<(), LoginError> {
         let reason = if not_me { "not_me" } else { "declined" };
         let kind = if not_me { AuditKind::NotMe } else { AuditKind::Cancel };
         let now = self.clock.now();
@@ -217,6 +224,7 @@ impl Login {
             }
             CancelTarget::Handle(handle) => {
                 let (_, row) = self.held(handle, caller).await?;
+                note_errno(&row.connection, phone_errno);
                 let from: &[TicketState] = if not_me {
                     &[TicketState::Scanned, TicketState::Bind, TicketState::Confirmed]
                 } else {

@@ -1,5 +1,276 @@
 //! What Menshen itself answers, under the reserved prefix.
+//!
+//! An ordinary axum router, called in process. The proxy brings a [`RequestContext`](context::RequestContext) with what
+//! it found out about the request; handlers return an answer or a [`Problem`](problem::Problem); the outermost layer
+//! ([`Portal::answer`]) writes problems in the language and the form that the client reads, and puts on every answer
+//! what every answer needs.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use tower::ServiceExt;
+
+use crate::config::Settings;
+use crate::gate::Gate;
+use crate::gate::request_class::{Class, classify};
+use crate::identity::assertion::SigningKeys;
+use crate::login::Login;
+use crate::portal::branding::Branding;
+use crate::portal::code::Code;
+use crate::portal::context::{RequestContext, locale};
+use crate::portal::pages::{Action, PolicySources, ProblemPage, Shell, SiteLabel, content_security_policy};
+use crate::portal::problem::{Problem, Style};
+use crate::portal::texts::Texts;
+use crate::session::cookie::CookieNames;
+use crate::session::registry::Registry;
+
+pub mod branding;
 pub mod code;
+pub mod context;
+mod events;
+mod files;
+pub mod login_page;
+mod logout;
 pub mod pages;
+mod phone;
+pub mod problem;
 pub mod texts;
+mod ticket_page;
+mod tickets;
+mod userinfo;
+
+/// The portal of one node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Portal {
+    inner: Arc<Inner>,
+    router: Router,
+}
+
+/// What handlers share.
+pub struct Inner {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The same, compiled for decisions.
+    pub gate: Arc<Gate>,
+    /// Tickets.
+    pub login: Arc<Login>,
+    /// Sessions.
+    pub registry: Arc<Registry>,
+    /// Public keys.
+    pub signing: Arc<SigningKeys>,
+    /// The operator's pictures.
+    pub branding: Branding,
+    /// Logos for the centre of link codes, by connection id, as `data:` URIs.
+    pub connection_logos: HashMap<String, String>,
+    /// Cookie names.
+    pub cookies: CookieNames,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Portal")
+    }
+}
+
+impl Portal {
+    /// Puts the router together.
+    pub fn new(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        let router = Router::new()
+            .route("/.menshen/login", get(login_page::login))
+            .route("/.menshen/tickets", post(tickets::create))
+            .route("/.menshen/tickets/{id}", get(tickets::status))
+            .route("/.menshen/tickets/{id}/events", get(events::stream))
+            .route("/.menshen/tickets/{id}/qr", get(tickets::qr))
+            .route("/.menshen/tickets/{id}/page", get(ticket_page::page))
+            .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
+            .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
+            .route("/.menshen/userinfo", get(userinfo::userinfo))
+            .route("/.menshen/logout", get(logout::ask).post(logout::logout))
+            .route("/.menshen/jwks.json", get(files::jwks))
+            .route("/.menshen/assets/{name}", get(files::asset))
+            .route("/.menshen/phone/scan", post(phone::scan))
+            .route("/.menshen/phone/status", post(phone::status))
+            .route("/.menshen/phone/confirm", post(phone::confirm))
+            .route("/.menshen/phone/cancel", post(phone::cancel))
+            .fallback(async || Problem::new(Code::NotFound))
+            .method_not_allowed_fallback(async || Problem::new(Code::NotFound))
+            .with_state(Arc::clone(&inner));
+        Self { inner, router }
+    }
+
+    /// What handlers share.
+    pub fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Answers a request below the prefix.
+    pub async fn answer(&self, context: RequestContext, mut request: Request<Body>) -> Response<Body> {
+        let style = style(&request);
+        let headers = request.headers().clone();
+        let uri = request.uri().clone();
+        request.extensions_mut().insert(context.clone());
+        let response = match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        match response.extensions().get::<Problem>() {
+            Some(problem) => self
+                .inner
+                .refuse(&context, &headers, style, problem, context::target(&uri)),
+            None => self.inner.finish(&context, response),
+        }
+    }
+}
+
+impl Inner {
+    /// A refusal in the language and the form that the client reads. `target` is what the person asked for.
+    pub fn refuse(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        style: Style,
+        problem: &Problem,
+        target: &str,
+    ) -> Response<Body> {
+        let locale = locale(headers, self.settings.branding.locale);
+        let mut response = match style {
+            Style::Page => self.problem_page(context, locale, problem, target).into_response(),
+            Style::Json => {
+                let message = Texts::of(locale).problem(problem.code).message;
+                (
+                    [(header::CONTENT_TYPE, "application/json")],
+                    problem.json(message, &context.request_id),
+                )
+                    .into_response()
+            }
+            Style::Grpc => (
+                [
+                    (header::CONTENT_TYPE.as_str(), "application/grpc".to_owned()),
+                    ("grpc-status", problem.grpc_status().to_string()),
+                    ("grpc-message", problem.code.as_str().to_owned()),
+                ],
+                Body::empty(),
+            )
+                .into_response(),
+        };
+        if style != Style::Grpc {
+            *response.status_mut() = problem.code.status();
+        }
+        response.headers_mut().extend(problem.headers());
+        self.finish(context, response)
+    }
+
+    fn problem_page(
+        &self,
+        context: &RequestContext,
+        locale: crate::config::settings::Locale,
+        problem: &Problem,
+        target: &str,
+    ) -> axum::response::Html<String> {
+        let authority = context.authority();
+        let rd = login_page::encode_query(target);
+        let switch = format!("/.menshen/login?switch=true&rd={rd}");
+        let login = format!("/.menshen/login?rd={rd}");
+        let signed_in = context.session.is_some();
+        let actions: &[Action<'_>] = match problem.code.status() {
+            StatusCode::FORBIDDEN if signed_in => &[
+                Action::SwitchAccount { url: &switch },
+                Action::SignOut,
+                Action::Home { url: "/" },
+            ],
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => &[Action::Home { url: "/" }],
+            StatusCode::UNAUTHORIZED | StatusCode::GONE | StatusCode::CONFLICT => &[Action::SignIn { url: &login }],
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                &[Action::TryAgain { url: target }]
+            }
+            _ => &[],
+        };
+        let page = ProblemPage {
+            shell: self.shell(context, &authority, locale),
+            problem: pages::Problem::Code(problem.code),
+            request_id: &context.request_id,
+            actions,
+        };
+        axum::response::Html(page.render())
+    }
+
+    /// What every page has around it.
+    pub fn shell<'a>(
+        &'a self,
+        context: &RequestContext,
+        authority: &'a str,
+        locale: crate::config::settings::Locale,
+    ) -> Shell<'a> {
+        Shell {
+            locale,
+            title: &self.settings.branding.title,
+            logo_url: self.branding.logo_url.as_deref(),
+            background_url: self.branding.background_url.as_deref(),
+            css_url: self.branding.css_url.as_deref(),
+            sandbox: !self.talks_to_wechat(),
+            site: context
+                .site
+                .and_then(|site| self.settings.sites.get(site))
+                .map(|site| SiteLabel {
+                    name: &site.name,
+                    host: authority,
+                }),
+        }
+    }
+
+    /// Whether `api_base` is one of WeChat's own hosts: else every page says that it is not.
+    pub fn talks_to_wechat(&self) -> bool {
+        let host = self.settings.wechat.api_base.host_str().unwrap_or_default();
+        host == "weixin.qq.com" || host.ends_with(".weixin.qq.com")
+    }
+
+    /// What every answer of Menshen's own needs.
+    pub fn finish(&self, context: &RequestContext, mut response: Response<Body>) -> Response<Body> {
+        let is_page = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let headers = response.headers_mut();
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        if let Ok(id) = HeaderValue::try_from(&*context.request_id) {
+            headers.insert("x-request-id", id);
+        }
+        if is_page {
+            let policy = content_security_policy(PolicySources::default());
+            if let Ok(policy) = HeaderValue::try_from(policy) {
+                headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            }
+            headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+            headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+            headers.append(header::VARY, HeaderValue::from_static("Accept-Language, Cookie"));
+        }
+        response
+    }
+}
+
+/// Refuses what no page of this origin sent.
+pub(crate) fn require_same_origin(context: &RequestContext) -> Result<(), Problem> {
+    if context.same_origin {
+        Ok(())
+    } else {
+        Err(Code::CrossOrigin.into())
+    }
+}
+
+fn style(request: &Request<Body>) -> Style {
+    match classify(request.method(), request.headers()) {
+        Class::Navigation | Class::Submission => Style::Page,
+        Class::Grpc => Style::Grpc,
+        Class::Script | Class::WebSocket => Style::Json,
+    }
+}

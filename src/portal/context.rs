@@ -1,0 +1,111 @@
+//! What the proxy found out about a request before the portal sees it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, Uri, header};
+
+use crate::config::settings::Locale;
+use crate::gate::origin::OwnOrigin;
+use crate::login::browser::TicketCookies;
+use crate::login::phone::Caller;
+use crate::portal::texts::negotiate;
+use crate::session::cache::CachedSession;
+
+/// One request, read once. Shared by extension.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// In every answer and every log line.
+    pub request_id: Arc<str>,
+    /// Client address.
+    pub address: IpAddr,
+    /// What limits count by: of IPv6 the /64.
+    pub limit_key: IpAddr,
+    /// What the client called the host.
+    pub host: String,
+    /// What the client called the port, if it is not the scheme's own.
+    pub port: Option<u16>,
+    /// The client used HTTPS.
+    pub secure: bool,
+    /// Place of the host's site in the settings.
+    pub site: Option<usize>,
+    /// At `public_url`'s host.
+    pub public_host: bool,
+    /// A page of this very origin sent it.
+    pub same_origin: bool,
+    /// Who is signed in here.
+    pub session: Option<Arc<CachedSession>>,
+    /// A session cookie came that is none.
+    pub dead_session: bool,
+    /// Menshen's other cookies.
+    pub cookies: OwnCookieValues,
+}
+
+/// Values of Menshen's own cookies; one that came twice with different values is none.
+#[derive(Debug, Clone, Default)]
+pub struct OwnCookieValues {
+    /// Of the ticket in the path.
+    pub ticket: Option<Vec<u8>>,
+    /// Of the browser.
+    pub browser: Option<Vec<u8>>,
+    /// Of who signed in last.
+    pub last_user: Option<Vec<u8>>,
+}
+
+impl RequestContext {
+    /// The origin of this request.
+    pub fn own_origin(&self) -> OwnOrigin<'_> {
+        OwnOrigin {
+            secure: self.secure,
+            host: &self.host,
+            port: self.port,
+        }
+    }
+
+    /// Host and port, as people read it.
+    pub fn authority(&self) -> String {
+        self.port
+            .map_or_else(|| self.host.clone(), |port| format!("{}:{port}", self.host))
+    }
+
+    /// The cookies of a ticket.
+    pub fn ticket_cookies(&self) -> TicketCookies<'_> {
+        TicketCookies {
+            ticket: self.cookies.ticket.as_deref(),
+            browser: self.cookies.browser.as_deref(),
+            last_user: self.cookies.last_user.as_deref(),
+        }
+    }
+
+    /// A caller of the phone side.
+    pub fn caller<'a>(&'a self, headers: &'a HeaderMap) -> Caller<'a> {
+        Caller {
+            address: self.address,
+            agent: user_agent(headers),
+            request_id: &self.request_id,
+        }
+    }
+}
+
+/// The language of an answer.
+pub fn locale(headers: &HeaderMap, configured: Option<Locale>) -> Locale {
+    negotiate(
+        headers
+            .get(header::ACCEPT_LANGUAGE)
+            .and_then(|value| value.to_str().ok()),
+        configured,
+    )
+}
+
+/// `User-Agent`, or nothing.
+pub fn user_agent(headers: &HeaderMap) -> &str {
+    headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// Path and query of a request.
+pub fn target(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str)
+}

@@ -1,0 +1,269 @@
+//! The login page: at its own address, and in place of what was asked for.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use crate::config::settings::{Connection, ConnectionKind};
+use crate::gate::request_class::Class;
+use crate::gate::return_to::ReturnTo;
+use crate::login::browser::{Issued, PageFacts};
+use crate::login::codes::Picture;
+use crate::login::device::{Device, DeviceKind};
+use crate::login::error::LoginError;
+use crate::login::scene::Scene;
+use crate::portal::Inner;
+use crate::portal::code::Code;
+use crate::portal::context::{RequestContext, locale, user_agent};
+use crate::portal::pages::{LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
+use crate::portal::problem::Problem;
+
+/// Query of `GET /.menshen/login`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct LoginQuery {
+    rd: Option<String>,
+    connection: Option<String>,
+    switch: Option<String>,
+}
+
+/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in.
+pub(super) async fn login(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Query(query): Query<LoginQuery>,
+    headers: HeaderMap,
+) -> Result<Response<axum::body::Body>, Problem> {
+    let switching = query.switch.as_deref() == Some("true");
+    let rd = query
+        .rd
+        .as_deref()
+        .map(|rd| ReturnTo::parse(rd, &portal.gate, &context.own_origin()));
+    if context.session.is_some() && !switching {
+        let target = match &rd {
+            // The portal's own host has no page behind its root: who is signed in there is told so.
+            Some(rd) if context.site.is_some() || !rd.is_local() => rd.as_str(),
+            None if context.site.is_some() => "/",
+            _ => "/.menshen/logout",
+        };
+        return Ok(Redirect::to(target).into_response());
+    }
+    let asked = PageAsked {
+        rd,
+        connection: query.connection.as_deref(),
+        switching,
+        status: StatusCode::OK,
+    };
+    portal.login_page(&context, &headers, asked).await
+}
+
+/// What the login page is made for.
+#[derive(Debug)]
+pub struct PageAsked<'a> {
+    /// Where to go afterwards; `None`: where the connection says.
+    pub rd: Option<ReturnTo>,
+    /// Which connection; `None`: the first.
+    pub connection: Option<&'a str>,
+    /// Another person may sign in.
+    pub switching: bool,
+    /// 200 at its own address, 401 in place of something else.
+    pub status: StatusCode,
+}
+
+impl Inner {
+    /// The login page in place of what was asked for: 401.
+    ///
+    /// # Errors
+    /// What keeps a ticket from being made.
+    pub async fn login_in_place(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        class: Class,
+        target: &str,
+    ) -> Result<Response<axum::body::Body>, Problem> {
+        let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+        let rd = ReturnTo::after_login(target, class, referer, &self.gate, &context.own_origin());
+        let asked = PageAsked {
+            rd: Some(rd),
+            connection: None,
+            switching: false,
+            status: StatusCode::UNAUTHORIZED,
+        };
+        self.login_page(context, headers, asked).await
+    }
+
+    async fn login_page(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        asked: PageAsked<'_>,
+    ) -> Result<Response<axum::body::Body>, Problem> {
+        self.login
+            .limits
+            .login_page(context.limit_key)
+            .map_err(LoginError::from)?;
+        let connections = self.connections_of(context);
+        let connection = match asked.connection {
+            Some(id) => connections
+                .iter()
+                .find(|connection| connection.id == id)
+                .ok_or(Code::NotFound)?,
+            None => connections.first().ok_or(Code::NotFound)?,
+        };
+        let rd = asked
+            .rd
+            .unwrap_or_else(|| ReturnTo::parse(&connection.callback_url, &self.gate, &context.own_origin()));
+        let issued = self.issue(context, headers, connection, rd.as_str()).await?;
+        let agent = user_agent(headers);
+        let device = Device::of(agent);
+        let authority = context.authority();
+        let urls: Vec<String> = connections
+            .iter()
+            .map(|other| login_url(&other.id, rd.as_str()))
+            .collect();
+        let tabs: Vec<Tab<'_>> = connections
+            .iter()
+            .zip(&urls)
+            .map(|(other, url)| Tab {
+                id: &other.id,
+                display_name: &other.display_name,
+                url,
+                bind_methods: &[],
+                may_create: !other.login_only,
+            })
+            .collect();
+        let qr = self.qr_source(connection, &issued)?;
+        let simulated_phone = self.simulated_phone(connection, &issued.scene);
+        let page = LoginPage {
+            shell: self.shell(context, &authority, locale(headers, self.settings.branding.locale)),
+            tabs: &tabs,
+            connection: &connection.id,
+            way: Way::Code(TicketView {
+                id: issued.scene.as_str(),
+                expires_in: u64::try_from(issued.expires_in).unwrap_or_default(),
+                qr: &qr,
+                open_url: None,
+                number: None,
+            }),
+            rd: rd.as_str(),
+            hand_back_rd: issued.hand_back,
+            in_wechat: Device::is_wechat(agent),
+            mobile: device.kind != DeviceKind::Desktop,
+            switching: asked.switching,
+            simulated_phone_url: simulated_phone.as_deref(),
+        };
+        let mut response = (asked.status, Html(page.render())).into_response();
+        let headers = response.headers_mut();
+        set_cookies(headers, &issued.cookies);
+        if context.dead_session {
+            set_cookies(headers, &[self.cookies.clear_session()]);
+        }
+        if asked.status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"menshen\""),
+            );
+        }
+        Ok(response)
+    }
+
+    /// A ticket for a page of this host.
+    ///
+    /// # Errors
+    /// What keeps WeChat from drawing a code.
+    pub(super) async fn issue(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        connection: &Connection,
+        rd: &str,
+    ) -> Result<Issued, Problem> {
+        let site = context.site.and_then(|site| self.settings.sites.get(site));
+        let facts = PageFacts {
+            connection: &connection.id,
+            site: site.map_or(&*self.settings.branding.title, |site| &site.name),
+            host: &context.host,
+            return_to: rd,
+            agent: user_agent(headers),
+            address: context.address,
+            browser_cookie: context.cookies.browser.as_deref(),
+        };
+        Ok(self.login.issue(&facts).await?)
+    }
+
+    /// The connections that this host may log in with, in their order.
+    pub(super) fn connections_of(&self, context: &RequestContext) -> Vec<&Connection> {
+        let all = &self.settings.connections;
+        let of_site = context
+            .site
+            .and_then(|site| self.settings.sites.get(site))
+            .map(|site| &site.connections);
+        let listed: Vec<&Connection> = match of_site {
+            Some(indices) => indices.iter().filter_map(|index| all.get(*index)).collect(),
+            None => all.iter().collect(),
+        };
+        listed
+            .into_iter()
+            .filter(|connection| matches!(connection.kind, ConnectionKind::MiniprogramQr(_)))
+            .collect()
+    }
+
+    fn qr_source(&self, connection: &Connection, issued: &Issued) -> Result<String, Problem> {
+        match &issued.picture {
+            Picture::Wechat(image) => Ok(data_uri(image.media_type, &image.bytes)),
+            Picture::Link(text) => Ok(svg_data_uri(&self.draw_link(connection, text)?)),
+            Picture::Later => Ok(format!("/.menshen/tickets/{}/qr", issued.scene.as_str())),
+        }
+    }
+
+    /// An ordinary code with the connection's logo in its centre.
+    pub(super) fn draw_link(&self, connection: &Connection, text: &str) -> Result<String, Problem> {
+        let logo = self.connection_logos.get(&connection.id).map(String::as_str);
+        draw(text, logo).map_err(|error| {
+            tracing::error!(connection = connection.id, %error, "link code not drawn");
+            Problem::new(Code::WechatMisconfigured)
+        })
+    }
+
+    /// The sandbox's phone for a ticket. Its AppIDs exist nowhere else.
+    pub(super) fn simulated_phone(&self, connection: &Connection, scene: &Scene) -> Option<String> {
+        let ConnectionKind::MiniprogramQr(kind) = &connection.kind else {
+            return None;
+        };
+        if self.talks_to_wechat() || !connection.app_id.starts_with("wxsandbox") {
+            return None;
+        }
+        let mut url = self.settings.wechat.api_base.join("/phone").ok()?;
+        url.query_pairs_mut()
+            .append_pair("appid", &connection.app_id)
+            .append_pair("scene", scene.as_str())
+            .append_pair("page", &kind.page)
+            .append_pair("env", kind.env_version.as_str());
+        Some(url.into())
+    }
+}
+
+/// The login page of a connection.
+pub(super) fn login_url(connection: &str, rd: &str) -> String {
+    format!("/.menshen/login?connection={connection}&rd={}", encode_query(rd))
+}
+
+/// A value in a query.
+pub fn encode_query(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// Adds `Set-Cookie` lines.
+pub fn set_cookies(headers: &mut HeaderMap, cookies: &[String]) {
+    for cookie in cookies {
+        if let Ok(mut value) = HeaderValue::try_from(cookie) {
+            value.set_sensitive(true);
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+}

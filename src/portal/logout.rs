@@ -1,0 +1,90 @@
+//! Signing out: GET asks, POST does (CVE-2017-1000069 is what happens otherwise).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, Response};
+use axum::response::{Html, IntoResponse, Redirect};
+use serde::Deserialize;
+
+use crate::portal::context::{RequestContext, locale};
+use crate::portal::login_page::set_cookies;
+use crate::portal::pages::{LoggedOutPage, LogoutPage};
+use crate::portal::problem::Problem;
+use crate::portal::{Inner, require_same_origin};
+use crate::telemetry::audit::{AuditEvent, AuditKind};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LogoutQuery {
+    done: Option<String>,
+    everywhere: Option<String>,
+}
+
+/// `GET /.menshen/logout`: asks; `?done` says that it is over.
+pub(super) async fn ask(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Query(query): Query<LogoutQuery>,
+    headers: HeaderMap,
+) -> Response<axum::body::Body> {
+    let authority = context.authority();
+    let shell = portal.shell(&context, &authority, locale(&headers, portal.settings.branding.locale));
+    let Some(cached) = context.session.as_ref().filter(|_| query.done.is_none()) else {
+        return Html(
+            LoggedOutPage {
+                shell,
+                login_url: "/.menshen/login",
+            }
+            .render(),
+        )
+        .into_response();
+    };
+    let person = &cached.session.person;
+    let name = person.name.as_deref().or(person.username.as_deref());
+    let back_url = if context.site.is_some() {
+        "/"
+    } else {
+        "/.menshen/logout"
+    };
+    Html(LogoutPage { shell, name, back_url }.render()).into_response()
+}
+
+/// `POST /.menshen/logout[?everywhere=true]`
+pub(super) async fn logout(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Query(query): Query<LogoutQuery>,
+) -> Result<Response<axum::body::Body>, Problem> {
+    require_same_origin(&context)?;
+    if let Some(cached) = &context.session {
+        let session = &cached.session;
+        let everywhere = query.everywhere.as_deref() == Some("true");
+        if everywhere {
+            portal.registry.end_all(session, "logout_everywhere").await?;
+        } else {
+            portal.registry.end(session, "logout").await?;
+        }
+        portal
+            .login
+            .auditor
+            .record(AuditEvent {
+                kind: AuditKind::Logout,
+                at: portal.login.clock.now(),
+                request_id: Some(context.request_id.to_string()),
+                user_id: Some(session.person.id.clone()),
+                connection: Some(session.authentication.connection.clone()),
+                ticket_hash: None,
+                browser_address: Some(context.address.to_string()),
+                phone_address: None,
+                browser_device: None,
+                phone_device: None,
+                reason: everywhere.then(|| "everywhere".to_owned()),
+            })
+            .await;
+    }
+    let mut response = Redirect::to("/.menshen/logout?done").into_response();
+    set_cookies(response.headers_mut(), &[portal.cookies.clear_session()]);
+    set_cookies(response.headers_mut(), &portal.expired_app_cookies(&context));
+    Ok(response)
+}

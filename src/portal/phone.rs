@@ -1,0 +1,264 @@
+//! The phone's side over HTTP, at `public_url`'s host. It acts by what is in the body: no cookie is read, no CORS header
+//! is sent. Answers only ever gain fields, because an old mini program lives for years.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+
+use crate::config::settings::{Locale, NumberEntry};
+use crate::login::confirm::ConfirmCall;
+use crate::login::device::Device;
+use crate::login::error::LoginError;
+use crate::login::phone::{CancelTarget, PhoneView};
+use crate::login::place::Place;
+use crate::portal::Inner;
+use crate::portal::code::Code;
+use crate::portal::context::{RequestContext, locale};
+use crate::portal::problem::Problem;
+use crate::portal::texts::Texts;
+use crate::portal::tickets::json;
+
+type Answer = Result<Response<axum::body::Body>, Problem>;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ScanBody {
+    scene: String,
+    code: String,
+    #[serde(default)]
+    entry: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct HandleBody {
+    handle: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ConfirmBody {
+    handle: String,
+    #[serde(default)]
+    choice: Option<i64>,
+    #[serde(default)]
+    phone_code: Option<String>,
+    #[serde(default)]
+    phone_errno: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CancelBody {
+    #[serde(default)]
+    handle: Option<String>,
+    #[serde(default)]
+    scene: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    phone_errno: Option<i64>,
+}
+
+/// `POST /.menshen/phone/scan`
+pub(super) async fn scan(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let body: ScanBody = portal.admit(&context, &headers, &body)?;
+    let view = portal
+        .login
+        .scan(&body.scene, &body.code, body.entry, context.caller(&headers))
+        .await?;
+    Ok(portal.phone_answer(&view, locale(&headers, portal.settings.branding.locale)))
+}
+
+/// `POST /.menshen/phone/status`
+pub(super) async fn status(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let body: HandleBody = portal.admit(&context, &headers, &body)?;
+    let view = portal
+        .login
+        .phone_status(&body.handle, context.caller(&headers))
+        .await?;
+    Ok(portal.phone_answer(&view, locale(&headers, portal.settings.branding.locale)))
+}
+
+/// `POST /.menshen/phone/confirm`
+pub(super) async fn confirm(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let body: ConfirmBody = portal.admit(&context, &headers, &body)?;
+    let call = ConfirmCall {
+        handle: &body.handle,
+        choice: body.choice,
+        phone_code: body.phone_code.as_deref(),
+        phone_errno: body.phone_errno,
+    };
+    let confirmed = portal.login.confirm(call, context.caller(&headers)).await?;
+    let outcome = Outcome {
+        outcome: "confirmed",
+        phone_note: confirmed.phone_taken.then_some("phone_taken"),
+    };
+    Ok(Json(outcome).into_response())
+}
+
+/// `POST /.menshen/phone/cancel`
+pub(super) async fn cancel(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let body: CancelBody = portal.admit(&context, &headers, &body)?;
+    let not_me = match body.reason.as_deref() {
+        None | Some("declined") => false,
+        Some("not_me") => true,
+        Some(_) => return Err(Code::BadRequest.into()),
+    };
+    let target = match (&body.handle, &body.scene) {
+        (Some(handle), None) => CancelTarget::Handle(handle),
+        (None, Some(scene)) => CancelTarget::Scene(scene),
+        _ => return Err(Code::BadRequest.into()),
+    };
+    portal
+        .login
+        .cancel(target, not_me, body.phone_errno, context.caller(&headers))
+        .await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl Inner {
+    /// At `public_url` only, within the limits, a JSON body.
+    fn admit<T: serde::de::DeserializeOwned>(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<T, Problem> {
+        if !context.public_host {
+            return Err(Code::NotFound.into());
+        }
+        self.login
+            .limits
+            .phone_call(context.limit_key)
+            .map_err(LoginError::from)?;
+        json(headers, body)
+    }
+
+    fn phone_answer(&self, view: &PhoneView, locale: Locale) -> Response<axum::body::Body> {
+        let texts = Texts::of(locale);
+        let connection = self.settings.connection(&view.connection);
+        let browser = view
+            .browser
+            .as_ref()
+            .zip(view.place.as_ref())
+            .map(|(facts, place)| BrowserObject {
+                device: &facts.device,
+                place: match place {
+                    Place::SameNetwork => texts.phone.same_network.to_owned(),
+                    Place::Network(text) => text.clone(),
+                },
+                same_network: *place == Place::SameNetwork,
+                time: facts.time,
+            });
+        let code = view.ending.and_then(|ending| Code::parse(ending.as_str()));
+        let answer = PhoneAnswer {
+            handle: view.handle.as_deref(),
+            status: view.status.as_str(),
+            error: code.map(|code| ErrorObject {
+                code: code.as_str(),
+                message: texts.problem(code).message,
+            }),
+            site: view.browser.as_ref().map(|facts| SiteObject {
+                name: &facts.site,
+                host: &facts.host,
+            }),
+            browser,
+            choices: &view.choices,
+            number_entry: view.number_entry.map(|entry| match entry {
+                NumberEntry::Choose => "choose",
+                NumberEntry::Type => "type",
+            }),
+            phone: view.phone.as_str(),
+            known: view.known,
+            connection: ConnectionObject {
+                display_name: connection.map_or("", |connection| &connection.display_name),
+                logo_url: self
+                    .branding
+                    .logo_url
+                    .as_ref()
+                    .map(|path| format!("{}{path}", self.settings.issuer())),
+            },
+            warning: view.picture.then_some("picture"),
+            expires_in: view.expires_in,
+        };
+        Json(answer).into_response()
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone_note: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct PhoneAnswer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<&'a str>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<SiteObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    browser: Option<BrowserObject<'a>>,
+    choices: &'a [u8],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number_entry: Option<&'static str>,
+    phone: &'static str,
+    known: bool,
+    connection: ConnectionObject<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
+    expires_in: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorObject {
+    code: &'static str,
+    message: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct SiteObject<'a> {
+    name: &'a str,
+    host: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct BrowserObject<'a> {
+    device: &'a Device,
+    place: String,
+    same_network: bool,
+    time: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct ConnectionObject<'a> {
+    display_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo_url: Option<String>,
+}

@@ -1,0 +1,328 @@
+//! The browser's side of a ticket over HTTP: create, look, redeem, give up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::response::{IntoResponse, Redirect};
+use axum::{Extension, Json};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::settings::Locale;
+use crate::gate::return_to::ReturnTo;
+use crate::login::browser::{Redeemed, StatusView, Watched};
+use crate::login::codes::Picture;
+use crate::login::error::LoginError;
+use crate::portal::code::Code;
+use crate::portal::context::{RequestContext, locale};
+use crate::portal::login_page::set_cookies;
+use crate::portal::problem::Problem;
+use crate::portal::texts::Texts;
+use crate::portal::{Inner, require_same_origin};
+
+type Answer = Result<Response<axum::body::Body>, Problem>;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CreateBody {
+    connection: String,
+    #[serde(default)]
+    rd: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Created<'a> {
+    id: &'a str,
+    connection: &'a str,
+    qr_url: String,
+    events_url: String,
+    expires_in: i64,
+}
+
+/// `POST /.menshen/tickets`: the page renews its code.
+pub(super) async fn create(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    require_same_origin(&context)?;
+    let body: CreateBody = json(&headers, &body)?;
+    portal
+        .login
+        .limits
+        .login_page(context.limit_key)
+        .map_err(LoginError::from)?;
+    let connections = portal.connections_of(&context);
+    let connection = connections
+        .iter()
+        .find(|connection| connection.id == body.connection)
+        .ok_or(Code::NotFound)?;
+    let asked = body.rd.as_deref().unwrap_or(&connection.callback_url);
+    let rd = ReturnTo::parse(asked, &portal.gate, &context.own_origin());
+    let issued = portal.issue(&context, &headers, connection, rd.as_str()).await?;
+    let id = issued.scene.as_str();
+    let created = Created {
+        id,
+        connection: &connection.id,
+        qr_url: format!("/.menshen/tickets/{id}/qr"),
+        events_url: format!("/.menshen/tickets/{id}/events"),
+        expires_in: issued.expires_in,
+    };
+    let mut response = (StatusCode::CREATED, Json(created)).into_response();
+    set_cookies(response.headers_mut(), &issued.cookies);
+    Ok(response)
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StatusQuery {
+    wait: Option<u64>,
+}
+
+/// `GET /.menshen/tickets/ID[?wait=20]`: at once, or when something changes.
+pub(super) async fn status(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Path(id): Path<String>,
+    Query(query): Query<StatusQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    let locale = locale(&headers, portal.settings.branding.locale);
+    let wait = Duration::from_secs(query.wait.unwrap_or(0).min(LONGEST_WAIT));
+    let deadline = Instant::now() + wait;
+    let mut waiter = portal.login.wait(&watched);
+    let first = portal.login.status(&watched).await?;
+    let mut view = first.clone();
+    while !wait.is_zero() && view.status == first.status && view.expires_in > 0 {
+        let ends = Instant::now() + Duration::from_secs(view.expires_in.unsigned_abs());
+        let woken = timeout_at(deadline.min(ends), waiter.changed()).await.is_ok();
+        view = portal.login.status(&watched).await?;
+        if !woken {
+            break;
+        }
+    }
+    Ok(Json(StatusObject::of(&view, locale)).into_response())
+}
+
+/// `GET /.menshen/tickets/ID/qr`: for who has the ticket's cookie, since each picture may be a call to WeChat.
+pub(super) async fn qr(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Path(id): Path<String>,
+) -> Answer {
+    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    let connection = portal.login.connection_of(&watched.scene).ok_or(Code::TicketUnknown)?;
+    match portal.login.picture(&watched).await? {
+        Picture::Wechat(image) => Ok(([(header::CONTENT_TYPE, image.media_type)], image.bytes).into_response()),
+        Picture::Link(text) => {
+            let svg = portal.draw_link(connection, &text)?;
+            Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
+        }
+        Picture::Later => Err(Code::WechatBusy.into()),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RedeemBody {
+    #[serde(default)]
+    rd: Option<String>,
+}
+
+/// `POST /.menshen/tickets/ID/redeem`: JSON for the script, a redirect for a form.
+pub(super) async fn redeem(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    require_same_origin(&context)?;
+    let (body, form): (RedeemBody, bool) = json_or_form(&headers, &body)?;
+    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    if watched.half.host != context.host {
+        return Err(Code::TicketUnknown.into());
+    }
+    let redeemed = match portal
+        .login
+        .redeem(&watched, body.rd.as_deref(), &context.request_id)
+        .await
+    {
+        Ok(redeemed) => redeemed,
+        Err(LoginError::WrongState) if portal.is_own_session(&context, &watched).await? => {
+            return Ok(again(&portal, &context, &watched, body.rd.as_deref(), form));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    portal.end_previous(&context).await;
+    Ok(portal.redeemed(&context, &redeemed, form))
+}
+
+impl Inner {
+    fn redeemed(&self, context: &RequestContext, redeemed: &Redeemed, form: bool) -> Response<axum::body::Body> {
+        // Checked when the page was made; checked again, because the configuration may be another one now.
+        let target = ReturnTo::parse(&redeemed.redirect, &self.gate, &context.own_origin());
+        let mut response = go_to(target.as_str(), form);
+        set_cookies(response.headers_mut(), &redeemed.cookies);
+        if redeemed.other_user {
+            set_cookies(response.headers_mut(), &self.expired_app_cookies(context));
+        }
+        response
+    }
+
+    /// A new login ends the session that was there: nobody is left signed in behind another.
+    async fn end_previous(&self, context: &RequestContext) {
+        if let Some(previous) = &context.session
+            && let Err(error) = self.registry.end(&previous.session, "new_login").await
+        {
+            tracing::error!(%error, "the previous session of this browser goes on");
+        }
+    }
+
+    /// Whether this ticket already became the session that this very request carries: the first answer was lost.
+    async fn is_own_session(&self, context: &RequestContext, watched: &Watched) -> Result<bool, Problem> {
+        let Some(session) = &context.session else {
+            return Ok(false);
+        };
+        let row = self.login.store.ticket(watched.scene.as_str()).await?;
+        Ok(row
+            .and_then(|row| row.session_id)
+            .is_some_and(|id| id == session.session.id.to_text()))
+    }
+
+    /// `Set-Cookie` lines that end the application's own cookies.
+    pub(super) fn expired_app_cookies(&self, context: &RequestContext) -> Vec<String> {
+        let site = context.site.and_then(|site| self.settings.sites.get(site));
+        site.map(|site| {
+            site.app_cookies
+                .iter()
+                .map(|name| format!("{name}=; Path=/; Max-Age=0"))
+                .collect()
+        })
+        .unwrap_or_default()
+    }
+}
+
+fn again(
+    portal: &Inner,
+    context: &RequestContext,
+    watched: &Watched,
+    handed_back: Option<&str>,
+    form: bool,
+) -> Response<axum::body::Body> {
+    let rd = watched.half.return_to.resolve(handed_back).unwrap_or("/");
+    go_to(ReturnTo::parse(rd, &portal.gate, &context.own_origin()).as_str(), form)
+}
+
+fn go_to(target: &str, form: bool) -> Response<axum::body::Body> {
+    if form {
+        Redirect::to(target).into_response()
+    } else {
+        Json(serde_json::json!({ "redirect": target })).into_response()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct CancelBody {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// `POST /.menshen/tickets/ID/cancel`: "not me" on the page.
+pub(super) async fn cancel(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    require_same_origin(&context)?;
+    let (body, form): (CancelBody, bool) = json_or_form(&headers, &body)?;
+    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    let reason = if body.reason.as_deref() == Some("not_me") {
+        "not_me"
+    } else {
+        "declined"
+    };
+    portal.login.abandon(&watched, reason, &context.request_id).await?;
+    let mut response = if form {
+        Redirect::to(&format!("/.menshen/tickets/{}/page", watched.scene.as_str())).into_response()
+    } else {
+        StatusCode::NO_CONTENT.into_response()
+    };
+    if !form {
+        set_cookies(
+            response.headers_mut(),
+            &[portal.cookies.clear_ticket(watched.scene.as_str())],
+        );
+    }
+    Ok(response)
+}
+
+/// The status object with its message.
+#[derive(Debug, Serialize)]
+pub(super) struct StatusObject<'a> {
+    #[serde(flatten)]
+    view: &'a StatusView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<StatusError>,
+}
+
+#[derive(Debug, Serialize)]
+struct StatusError {
+    code: &'static str,
+    message: &'static str,
+}
+
+impl<'a> StatusObject<'a> {
+    pub(super) fn of(view: &'a StatusView, locale: Locale) -> Self {
+        let code = view.ending.and_then(|ending| Code::parse(ending.as_str()));
+        let error = code.map(|code| StatusError {
+            code: code.as_str(),
+            message: Texts::of(locale).problem(code).message,
+        });
+        Self { view, error }
+    }
+}
+
+/// A JSON body with its content type.
+pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    if !is(headers, "application/json") {
+        return Err(Code::BadRequest.into());
+    }
+    serde_json::from_slice(body).map_err(|_| Code::BadRequest.into())
+}
+
+/// A JSON body, a form, or nothing; true for a form.
+fn json_or_form<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &[u8]) -> Result<(T, bool), Problem> {
+    if is(headers, "application/x-www-form-urlencoded") {
+        let bytes = axum::http::Uri::builder()
+            .path_and_query([b"/?", body].concat())
+            .build();
+        let uri = bytes.map_err(|_| Problem::new(Code::BadRequest))?;
+        let Query(form) = Query::try_from_uri(&uri).map_err(|_| Problem::new(Code::BadRequest))?;
+        return Ok((form, true));
+    }
+    if body.is_empty() {
+        return Ok((T::default(), false));
+    }
+    Ok((json(headers, body)?, false))
+}
+
+fn is(headers: &HeaderMap, media_type: &str) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            value
+                .split(';')
+                .next()
+                .is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
+        })
+}
+
+/// Seconds; below what proxies on the way give up after.
+const LONGEST_WAIT: u64 = 25;
