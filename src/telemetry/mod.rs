@@ -1,1 +1,3 @@
 //! Logs, metrics, audit.
+
+pub mod audit;
