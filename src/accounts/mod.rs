@@ -1,1 +1,16 @@
 //! Users, identities, and who a WeChat identity turns out to be.
+//!
+//! [`decide`] is the rule, pure and tested over its whole matrix; [`Directory`] finds what the rule asks about and carries
+//! out what it says.
+
+mod directory;
+mod mask;
+mod phone;
+mod resolve;
+mod user_id;
+
+pub use directory::{Directory, Recognised, ResolveError, Resolved, WechatIdentity};
+pub use mask::{masked_name, masked_user};
+pub use phone::{InvalidPhone, Phone};
+pub use resolve::{Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide};
+pub use user_id::{NoRandomness, looks_like_user_id, new_user_id};

@@ -1,9 +1,11 @@
 //! The record of what people and operators did.
 
+use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{Lock, Store, StoreError};
+use crate::telemetry::audit::{AuditEvent, AuditSink, SinkFailed};
 
 /// One audited event. It holds no phone number and no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,6 +95,36 @@ impl Store {
     }
 }
 
+#[async_trait]
+impl AuditSink for Store {
+    async fn append(&self, events: &[AuditEvent]) -> Result<(), SinkFailed> {
+        let rows: Vec<_> = events.iter().map(AuditRow::from).collect();
+        self.insert_audit(&rows).await.map_err(|error| match error {
+            StoreError::Broken(_) | StoreError::Conflict { .. } => SinkFailed::Refused(error.to_string()),
+            _ => SinkFailed::Away(error.to_string()),
+        })
+    }
+}
+
+impl From<&AuditEvent> for AuditRow {
+    fn from(event: &AuditEvent) -> Self {
+        Self {
+            seq: 0,
+            kind: event.kind.as_str().to_owned(),
+            at: event.at,
+            request_id: event.request_id.clone(),
+            user_id: event.user_id.clone(),
+            connection: event.connection.clone(),
+            ticket_hash: event.ticket_hash.clone(),
+            browser_address: event.browser_address.clone(),
+            phone_address: event.phone_address.clone(),
+            browser_device: event.browser_device.clone(),
+            phone_device: event.phone_device.clone(),
+            reason: event.reason.clone(),
+        }
+    }
+}
+
 fn from_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
     Ok(AuditRow {
         seq: row.try_get("seq")?,
@@ -116,6 +148,7 @@ mod tests {
 
     use super::super::fixtures::{self, NOW};
     use super::*;
+    use crate::telemetry::audit::{AuditKind, Auditor};
 
     #[tokio::test]
     async fn events_are_numbered_in_their_order_and_come_back_whole() {
@@ -149,5 +182,23 @@ mod tests {
         assert_eq!(store.audit_after(1, 1).await.unwrap(), expected[1..2]);
         assert_eq!(store.sweep_audit(NOW + 1).await.unwrap(), 1);
         assert_eq!(store.audit_after(0, 10).await.unwrap(), expected[1..]);
+    }
+
+    #[tokio::test]
+    async fn what_an_auditor_was_told_is_in_the_store_after_it_closed() {
+        let store = fixtures::store().await;
+        let auditor = Auditor::start(Store::clone(&store));
+        let event = AuditEvent {
+            user_id: Some("u_1".to_owned()),
+            ..AuditEvent::new(AuditKind::NotMe, NOW)
+        };
+        auditor.record(event);
+        auditor.close().await;
+        let rows = store.audit_after(0, 10).await.unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(
+            (rows[0].kind.as_str(), rows[0].user_id.as_deref()),
+            ("not_me", Some("u_1"))
+        );
     }
 }

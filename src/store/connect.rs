@@ -74,9 +74,13 @@ impl Target {
     }
 }
 
-async fn open_sqlite(target: Target) -> Result<Store, StoreError> {
-    if let Target::File { path, read_only: false } = &target {
-        create_file(path)?;
+async fn open_sqlite(mut target: Target) -> Result<Store, StoreError> {
+    if let Target::File { path, read_only } = &mut target {
+        if !*read_only {
+            create_file(path)?;
+        }
+        // The driver takes an address, whose parser has ideas of its own about relative paths and `..`.
+        *path = path.canonicalize().map_err(|error| refused(&error))?;
     }
     let options = target.options()?;
     let mut first = AnyConnection::connect_with(&options).await?;
@@ -239,6 +243,21 @@ mod tests {
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         assert_eq!(mode(&path.with_extension("db-wal")), 0o600);
         store.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_file_is_where_the_path_says_also_through_links_and_dots() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().join("real/deep");
+        std::fs::create_dir_all(&real).unwrap();
+        std::os::unix::fs::symlink(&real, directory.path().join("link")).unwrap();
+        let path = directory.path().join("link/../menshen.db");
+        let store = Store::open(&SecretString::from(format!("sqlite:{}", path.display())))
+            .await
+            .unwrap();
+        store.ping().await.unwrap();
+        assert!(directory.path().join("real/menshen.db-wal").exists());
+        assert!(!directory.path().join("menshen.db").exists());
     }
 
     #[tokio::test]

@@ -70,7 +70,6 @@ const HIGHEST: &str = "SELECT version FROM schema_versions ORDER BY version DESC
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
 
 /// The last version that this program knows.
-#[allow(clippy::cast_possible_wrap)]
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// "menshen" in ASCII: any number that no other program on the same server is likely to use.

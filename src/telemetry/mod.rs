@@ -1,3 +1,4 @@
 //! Logs, metrics, audit, and the clock that they and everything else are stamped by.
 
+pub mod audit;
 pub mod clock;
