@@ -24,7 +24,7 @@ use crate::login::status::{Standing, Status};
 use crate::session::seal::Purpose;
 use crate::session::token::{Session, SessionId};
 use crate::store::{SessionRow, Ticket, TicketState, User};
-use crate::telemetry::audit::AuditKind;
+use crate::telemetry::audit::{AuditKind, ticket_hash};
 
 /// What the page knows when a ticket is made.
 #[derive(Debug, Clone)]
@@ -213,7 +213,7 @@ impl Login {
             .map_err(|_| LoginError::Seal("the browser's half cannot be written"))?;
         let id = watched.scene.as_str();
         if self.store.ticket_set_browser(id, &json).await? {
-            debug!(ticket = %self.hash(id), "browser's half added");
+            debug!(ticket = %ticket_hash(id), "browser's half added");
             self.waiters.wake(id);
         }
         Ok(())
@@ -298,7 +298,7 @@ impl Login {
             device: serde_json::to_string(&watched.half.device).unwrap_or_default(),
             address: watched.half.address.to_string(),
             place: None,
-            ticket: Some(self.hash(id)),
+            ticket: Some(ticket_hash(id)),
             created_at: now,
             auth_time: now,
             expires_at: session.expires_at,
@@ -320,8 +320,7 @@ impl Login {
             request_id,
             Some(&user.id),
             None,
-        )
-        .await;
+        );
         Ok(Redeemed {
             redirect,
             cookies: vec![
@@ -392,8 +391,7 @@ impl Login {
                 } else {
                     AuditKind::Cancel
                 };
-                self.audit(kind, &row, Some(&watched.half), request_id, None, Some("browser"))
-                    .await;
+                self.audit(kind, &row, Some(&watched.half), request_id, None, Some("browser"));
             }
         }
         Ok(())
@@ -421,8 +419,7 @@ impl Login {
                 request_id,
                 None,
                 Some(ending.as_str()),
-            )
-            .await;
+            );
         }
         Ok(())
     }

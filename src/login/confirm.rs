@@ -161,7 +161,7 @@ impl Login {
             let row = self.store.ticket(&row.id).await?.ok_or(LoginError::Unknown)?;
             return self.settled(scene, &row, choice)?.ok_or(LoginError::WrongState);
         }
-        self.report(row, &resolved, caller).await;
+        self.report(row, &resolved, caller);
         Ok(Confirmed {
             phone_taken: confirmation.phone_note.is_some(),
         })
@@ -203,14 +203,12 @@ impl Login {
         Err(LoginError::Ended(ending))
     }
 
-    async fn report(&self, row: &Ticket, resolved: &Resolved, caller: Caller<'_>) {
+    fn report(&self, row: &Ticket, resolved: &Resolved, caller: Caller<'_>) {
         let user = Some(&*resolved.user.id);
         if resolved.created {
-            self.audit(AuditKind::UserCreated, row, None, caller.request_id, user, None)
-                .await;
+            self.audit(AuditKind::UserCreated, row, None, caller.request_id, user, None);
         }
-        self.audit(AuditKind::Confirm, row, None, caller.request_id, user, None)
-            .await;
+        self.audit(AuditKind::Confirm, row, None, caller.request_id, user, None);
     }
 
     /// Another call confirms this ticket at this moment: its answer is ours.

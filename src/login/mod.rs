@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::Notify;
 
 use crate::accounts::{Directory, Recognised, WechatIdentity};
@@ -22,7 +21,7 @@ use crate::login::waiters::Waiters;
 use crate::session::cookie::CookieNames;
 use crate::session::seal::SealingRing;
 use crate::store::{Store, Ticket};
-use crate::telemetry::audit::{AuditEvent, AuditKind, Auditor};
+use crate::telemetry::audit::{AuditEvent, AuditKind, Auditor, ticket_hash};
 use crate::telemetry::clock::Clock;
 use crate::wechat::MiniProgram;
 
@@ -96,16 +95,6 @@ impl Login {
             .find(|connection| scene.is_of(&connection.id))
     }
 
-    /// A ticket as logs and audit rows name it: nobody can use it to scan.
-    pub fn hash(&self, id: &str) -> String {
-        digest(&SHA256, id.as_bytes())
-            .as_ref()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-
     fn identity(&self, row: &Ticket) -> WechatIdentity {
         let connection = self.settings.connection(&row.connection);
         WechatIdentity {
@@ -120,7 +109,7 @@ impl Login {
         Ok(self.directory.recognise(&self.identity(row)).await?)
     }
 
-    async fn audit(
+    fn audit(
         &self,
         kind: AuditKind,
         row: &Ticket,
@@ -135,20 +124,17 @@ impl Login {
                 .and_then(|json| serde_json::from_str::<BrowserFacts>(json).ok())
         });
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        self.auditor
-            .record(AuditEvent {
-                kind,
-                at: self.clock.now(),
-                request_id: text(request_id),
-                user_id: user.map(str::to_owned),
-                connection: text(&row.connection),
-                ticket_hash: Some(self.hash(&row.id)),
-                browser_address: facts.as_ref().map(|facts| facts.address.to_string()),
-                phone_address: text(&row.phone_address),
-                browser_device: facts.map(|facts| facts.device.text),
-                phone_device: text(&row.phone_agent).map(|agent| Device::of(&agent).text),
-                reason: reason.or(row.reason.as_deref()).map(str::to_owned),
-            })
-            .await;
+        self.auditor.record(AuditEvent {
+            request_id: text(request_id),
+            user_id: user.map(str::to_owned),
+            connection: text(&row.connection),
+            ticket_hash: Some(ticket_hash(&row.id)),
+            browser_address: facts.as_ref().map(|facts| facts.address.to_string()),
+            phone_address: text(&row.phone_address),
+            browser_device: facts.map(|facts| facts.device.text),
+            phone_device: text(&row.phone_agent).map(|agent| Device::of(&agent).text),
+            reason: reason.or(row.reason.as_deref()).map(str::to_owned),
+            ..AuditEvent::new(kind, self.clock.now())
+        });
     }
 }

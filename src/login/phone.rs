@@ -167,8 +167,7 @@ impl Login {
             caller.request_id,
             user_of(&recognised).map(|user| &*user.id),
             None,
-        )
-        .await;
+        );
         while row.browser.is_none() && row.state == TicketState::Scanned {
             if timeout_at(deadline, waiter.changed()).await.is_err() {
                 break;
@@ -217,8 +216,7 @@ impl Login {
                 }
                 self.waiters.wake(scene.as_str());
                 if let Some(row) = self.store.ticket(scene.as_str()).await? {
-                    self.audit(kind, &row, None, caller.request_id, None, Some("phone"))
-                        .await;
+                    self.audit(kind, &row, None, caller.request_id, None, Some("phone"));
                 }
                 Ok(())
             }
@@ -243,8 +241,7 @@ impl Login {
                         caller.request_id,
                         row.user_id.as_deref(),
                         Some("phone"),
-                    )
-                    .await;
+                    );
                     return Ok(());
                 }
                 self.take_back(&row.id, not_me, caller).await
@@ -268,8 +265,7 @@ impl Login {
                     caller.request_id,
                     row.user_id.as_deref(),
                     Some("phone"),
-                )
-                .await;
+                );
                 Ok(())
             }
             _ => Err(LoginError::WrongState),
@@ -377,8 +373,7 @@ impl Login {
             self.waiters.wake(scene.as_str());
             if let Some(row) = self.store.ticket(scene.as_str()).await? {
                 let kind = AuditKind::LoginFailed;
-                self.audit(kind, &row, None, caller.request_id, None, Some(ending.as_str()))
-                    .await;
+                self.audit(kind, &row, None, caller.request_id, None, Some(ending.as_str()));
             }
         }
         Ok(())

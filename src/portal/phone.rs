@@ -20,7 +20,7 @@ use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::problem::Problem;
-use crate::portal::texts::Texts;
+use crate::portal::texts::{Texts, same_network};
 use crate::portal::tickets::json;
 
 type Answer = Result<Response<axum::body::Body>, Problem>;
@@ -166,7 +166,7 @@ impl Inner {
             .map(|(facts, place)| BrowserObject {
                 device: &facts.device,
                 place: match place {
-                    Place::SameNetwork => texts.phone.same_network.to_owned(),
+                    Place::SameNetwork => same_network(locale).to_owned(),
                     Place::Network(text) => text.clone(),
                 },
                 same_network: *place == Place::SameNetwork,

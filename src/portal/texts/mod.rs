@@ -9,11 +9,13 @@ mod en;
 mod fill;
 mod ja;
 mod negotiate;
+mod phone;
 mod zh_cn;
 mod zh_tw;
 
 pub use fill::{Slot, fill};
 pub use negotiate::negotiate;
+pub use phone::same_network;
 
 use serde::Serialize;
 
