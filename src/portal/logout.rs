@@ -66,17 +66,12 @@ pub(super) async fn logout(
             portal.registry.end(session, "logout").await?;
         }
         portal.login.auditor.record(AuditEvent {
-            kind: AuditKind::Logout,
-            at: portal.login.clock.now(),
             request_id: Some(context.request_id.to_string()),
             user_id: Some(session.person.id.clone()),
             connection: Some(session.authentication.connection.clone()),
-            ticket_hash: None,
             browser_address: Some(context.address.to_string()),
-            phone_address: None,
-            browser_device: None,
-            phone_device: None,
             reason: everywhere.then(|| "everywhere".to_owned()),
+            ..AuditEvent::new(AuditKind::Logout, portal.login.clock.now())
         });
     }
     let mut response = Redirect::to("/.menshen/logout?done").into_response();

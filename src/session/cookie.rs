@@ -41,16 +41,6 @@ impl CookieNames {
         }
     }
 
-    /// Whether a client's cookie of this name is Menshen's and never goes on to an upstream, nor comes from one.
-    pub fn is_own(&self, name: &[u8]) -> bool {
-        let bare = name
-            .strip_prefix(b"__Host-")
-            .or_else(|| name.strip_prefix(b"__Secure-"))
-            .unwrap_or(name);
-        let session = self.session.strip_prefix("__Host-").unwrap_or(&self.session).as_bytes();
-        bare == session || bare.starts_with(b"menshen-")
-    }
-
     /// `Set-Cookie` of a session; `max_age` in seconds.
     pub fn set_session(&self, token: String, max_age: i64) -> String {
         self.cookie(self.session.clone(), token, max_age)
@@ -136,23 +126,5 @@ mod tests {
             "__Secure-menshen-ticket=x; HttpOnly; SameSite=Lax; Secure; Path=/.menshen/tickets/ID; Max-Age=60"
         );
         assert!(names(true).clear_session().contains("Max-Age=0"));
-    }
-
-    #[test]
-    fn own_cookies_are_known_in_every_prefixed_form() {
-        for own in [
-            "menshen",
-            "__Host-menshen",
-            "__Secure-menshen",
-            "menshen-browser",
-            "__Secure-menshen-ticket",
-            "menshen-anything",
-        ] {
-            assert!(names(true).is_own(own.as_bytes()), "{own}");
-            assert!(names(false).is_own(own.as_bytes()), "{own}");
-        }
-        for other in ["session", "menshenx", "xmenshen", "PHPSESSID", ""] {
-            assert!(!names(true).is_own(other.as_bytes()), "{other}");
-        }
     }
 }

@@ -1,0 +1,126 @@
+//! Between Pingora's session and the portal's ordinary HTTP types: bodies in, answers out.
+//!
+//! One writer for every answer of Menshen's own, since HTTP/1.1 and HTTP/2 take different harm from a wrong one: a
+//! missing length closes the connection, a body after HEAD breaks the stream.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use crate::portal::code::Code;
+
+/// Reads a request for the portal: its head as it is, its body up to [`MAX_BODY`] bytes within [`BODY_TIME`].
+///
+/// # Errors
+/// The code of a refusal, or Pingora's error when the client is gone.
+pub async fn read_request(session: &mut Session, path_and_query: &str) -> Result<Result<Request<Body>, Code>> {
+    let head = session.req_header();
+    let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY as u64) {
+        return Ok(Err(Code::TooLarge));
+    }
+    let mut request = Request::builder().method(head.method.clone()).uri(path_and_query);
+    if let Some(headers) = request.headers_mut() {
+        headers.extend(head.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    // Pingora does not say it by itself when a body is read here, and clients would wait for a second or for ever.
+    if head.headers.contains_key(header::EXPECT) {
+        session.write_continue_response().await?;
+    }
+    let body = match tokio::time::timeout(BODY_TIME, read_body(session)).await {
+        Ok(Ok(Some(body))) => body,
+        Ok(Ok(None)) => return Ok(Err(Code::TooLarge)),
+        Ok(Err(error)) => return Err(error.into_down()),
+        Err(_) => return Ok(Err(Code::BadRequest)),
+    };
+    Ok(request.body(Body::from(body)).map_err(|_| Code::BadRequest))
+}
+
+/// `None`: too large.
+async fn read_body(session: &mut Session) -> Result<Option<Bytes>> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = session.read_request_body().await? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
+}
+
+/// Writes an answer; streams it if it has no end yet. Returns when the client is gone.
+///
+/// # Errors
+/// Pingora's error when the client is gone, marked as the client's doing.
+pub async fn write_response(session: &mut Session, response: Response<Body>) -> Result<()> {
+    let (parts, body) = response.into_parts();
+    let head_only = session.req_header().method == Method::HEAD
+        || parts.status == StatusCode::NO_CONTENT
+        || parts.status == StatusCode::NOT_MODIFIED;
+    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
+    for (name, value) in &parts.headers {
+        if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
+            head.append_header(name.clone(), value.clone())?;
+        }
+    }
+    let streams = parts.headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "text/event-stream");
+    if streams && !head_only {
+        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        session.write_response_header(Box::new(head), false).await.map_err(|error| error.into_down())?;
+        return stream(session, body).await;
+    }
+    let bytes = match body.collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => return Error::e_explain(ErrorType::InternalError, error.to_string()),
+    };
+    if parts.status != StatusCode::NO_CONTENT && parts.status != StatusCode::NOT_MODIFIED {
+        head.insert_header(header::CONTENT_LENGTH, bytes.len())?;
+    }
+    let ends = head_only || bytes.is_empty();
+    session.write_response_header(Box::new(head), ends).await.map_err(|error| error.into_down())?;
+    if !ends {
+        session.write_response_body(Some(bytes), true).await.map_err(|error| error.into_down())?;
+    }
+    Ok(())
+}
+
+async fn stream(session: &mut Session, mut body: Body) -> Result<()> {
+    let mut drain = tokio::time::interval(DRAIN_CHECK);
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            // Resolves when the client closes; HTTP/1.1 clients that send more are not waiting any longer either.
+            gone = session.downstream_session.read_body_or_idle(true) => {
+                return gone.map(|_| ()).map_err(|error| error.into_down());
+            }
+            _ = drain.tick() => {
+                // A stop ends streams cleanly; the page comes back to another node, or to the next process.
+                if session.is_process_shutting_down() { None } else { continue }
+            }
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    session.write_response_body(Some(data), false).await.map_err(|error| error.into_down())?;
+                }
+            }
+            Some(Err(error)) => return Error::e_explain(ErrorType::InternalError, error.to_string()),
+            None => {
+                return session.write_response_body(None, true).await.map_err(|error| error.into_down());
+            }
+        }
+    }
+}
+
+/// No call of the portal needs more.
+pub const MAX_BODY: usize = 64 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(10);
+const DRAIN_CHECK: Duration = Duration::from_millis(500);

@@ -1,0 +1,198 @@
+//! What changes on the way to an upstream and back.
+//!
+//! Stripping and inserting happen in Pingora's last hook before the request is written, after hop-by-hop processing:
+//! `Connection: Remote-User` has then removed nothing of ours (Traefik CVE-2024-45410). Removal first, then insertion;
+//! there is no "set if absent".
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::identity::outgoing::Outgoing;
+use crate::proxy::client_address::{ClientAddress, append_forwarded_for};
+use crate::proxy::cookies::{self, OwnCookies, Rewritten};
+use crate::proxy::strip::ManagedNames;
+
+/// What an upstream request is made of besides what the client sent.
+#[derive(Debug)]
+pub struct Forwarding<'a> {
+    /// Names that never pass.
+    pub managed: &'a ManagedNames,
+    /// Cookies that never pass.
+    pub own_cookies: &'a OwnCookies,
+    /// Names with `_` that this site lets pass.
+    pub allowed_headers: &'a [String],
+    /// Who asks.
+    pub client: &'a ClientAddress,
+    /// What the client sent, for `X-Forwarded-For` of a trusted peer.
+    pub client_headers: &'a HeaderMap,
+    /// The client used HTTPS.
+    pub secure: bool,
+    /// Host and port as the client calls them.
+    pub host: &'a str,
+    /// `Host` for the upstream instead of the client's.
+    pub upstream_host: Option<&'a str>,
+    /// Port as the client calls it.
+    pub port: u16,
+    /// Identity of a session.
+    pub identity: Option<&'a Outgoing>,
+    /// In the log and at the upstream.
+    pub request_id: &'a str,
+    /// Path and query as decided on, if they are not what the client sent.
+    pub path_and_query: Option<&'a str>,
+}
+
+impl Forwarding<'_> {
+    /// Rewrites a request for the upstream.
+    ///
+    /// # Errors
+    /// Pingora's, for a header that cannot be written; none of these can.
+    pub fn apply(&self, request: &mut RequestHeader) -> Result<()> {
+        let names = self.managed.names_to_remove(&request.headers, self.allowed_headers, false);
+        for name in &names {
+            request.remove_header(name);
+        }
+        request.remove_header(&header::FORWARDED);
+        match cookies::rewrite(&request.headers, |name| self.own_cookies.is_own(name)) {
+            Rewritten::Unchanged => {}
+            Rewritten::Line(line) => {
+                request.remove_header(&header::COOKIE);
+                request.insert_header(header::COOKIE, line)?;
+            }
+            Rewritten::Nothing => {
+                request.remove_header(&header::COOKIE);
+            }
+        }
+        if let Some(target) = self.path_and_query {
+            request.set_raw_path(target.as_bytes())?;
+        }
+        request.insert_header(header::HOST, self.upstream_host.unwrap_or(self.host))?;
+        request.insert_header("X-Forwarded-For", append_forwarded_for(self.client, self.client_headers))?;
+        request.insert_header("X-Forwarded-Proto", if self.secure { "https" } else { "http" })?;
+        request.insert_header("X-Forwarded-Host", self.host)?;
+        request.insert_header("X-Forwarded-Port", self.port.to_string())?;
+        request.insert_header("X-Request-Id", self.request_id)?;
+        for (name, value) in self.identity.into_iter().flat_map(|identity| &identity.headers) {
+            request.insert_header(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// What an upstream's answer loses and gains.
+#[derive(Debug)]
+pub struct Returning<'a> {
+    /// Names that only Menshen sets.
+    pub managed: &'a ManagedNames,
+    /// Cookies that only Menshen sets.
+    pub own_cookies: &'a OwnCookies,
+    /// The route needs a login, so that no shared cache may keep the answer.
+    pub needs_login: bool,
+    /// A renewed session cookie.
+    pub renewed: Option<&'a str>,
+    /// `Strict-Transport-Security`.
+    pub hsts: Option<&'a HeaderValue>,
+}
+
+impl Returning<'_> {
+    /// Rewrites an answer. True if the renewed cookie is in it.
+    ///
+    /// # Errors
+    /// Pingora's, for a header that cannot be written; none of these can.
+    pub fn apply(&self, response: &mut ResponseHeader) -> Result<bool> {
+        let forbidden: Vec<HeaderName> =
+            response.headers.keys().filter(|name| !self.managed.upstream_may_set(name.as_str())).cloned().collect();
+        for name in &forbidden {
+            response.remove_header(name);
+        }
+        self.drop_own_cookies(response)?;
+        if self.needs_login {
+            make_private(response)?;
+        }
+        if let Some(hsts) = self.hsts {
+            response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?;
+        }
+        let Some(cookie) = self.renewed.filter(|_| !is_shared(&response.headers)) else { return Ok(false) };
+        response.append_header(header::SET_COOKIE, cookie)?;
+        Ok(true)
+    }
+
+    fn drop_own_cookies(&self, response: &mut ResponseHeader) -> Result<()> {
+        let allowed = |value: &&HeaderValue| self.own_cookies.upstream_may_set(value.as_bytes());
+        if response.headers.get_all(header::SET_COOKIE).iter().all(|value| allowed(&value)) {
+            return Ok(());
+        }
+        let kept: Vec<HeaderValue> =
+            response.headers.get_all(header::SET_COOKIE).iter().filter(allowed).cloned().collect();
+        response.remove_header(&header::SET_COOKIE);
+        for value in kept {
+            response.append_header(header::SET_COOKIE, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// `public` and `s-maxage` become `private`: the answer was made for one person.
+fn make_private(response: &mut ResponseHeader) -> Result<()> {
+    let lines: Vec<String> = response
+        .headers
+        .get_all(header::CACHE_CONTROL)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .collect();
+    let directives: Vec<&str> =
+        lines.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|text| !text.is_empty()).collect();
+    let shared = |directive: &str| {
+        let name = directive.split('=').next().unwrap_or_default().trim();
+        name.eq_ignore_ascii_case("public") || name.eq_ignore_ascii_case("s-maxage")
+    };
+    if !directives.iter().any(|directive| shared(directive)) {
+        return Ok(());
+    }
+    let mut kept: Vec<&str> = directives.into_iter().filter(|directive| !shared(directive)).collect();
+    if !kept.iter().any(|directive| directive.eq_ignore_ascii_case("private")) {
+        kept.insert(0, "private");
+    }
+    response.insert_header(header::CACHE_CONTROL, kept.join(", "))
+}
+
+/// Whether a shared cache may keep an answer, and with it a `Set-Cookie` (RFC 9111 §3).
+fn is_shared(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CACHE_CONTROL).iter().any(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        let may = text.contains("public") || text.contains("s-maxage") || text.contains("max-age");
+        may && !text.contains("private") && !text.contains("no-store")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn private(cache_control: &[&str]) -> Vec<String> {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for line in cache_control {
+            response.append_header(header::CACHE_CONTROL, *line).unwrap();
+        }
+        make_private(&mut response).unwrap();
+        let lines = response.headers.get_all(header::CACHE_CONTROL).iter();
+        lines.map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn shared_caching_becomes_private_and_stricter_words_stay() {
+        let cases: [(&[&str], &[&str]); 6] = [
+            (&["public, max-age=60"], &["private, max-age=60"]),
+            (&["s-maxage=60"], &["private"]),
+            (&["max-age=60", "PUBLIC"], &["private, max-age=60"]),
+            (&["no-store"], &["no-store"]),
+            (&["private, s-maxage=9"], &["private"]),
+            (&[], &[]),
+        ];
+        for (given, expected) in cases {
+            assert_eq!(private(given), expected, "{given:?}");
+        }
+    }
+}
