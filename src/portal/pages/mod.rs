@@ -9,6 +9,7 @@
 //! its first paint already has the code in it.
 
 mod assets;
+mod bind;
 mod login;
 mod notices;
 mod policy;

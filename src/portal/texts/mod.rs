@@ -93,8 +93,6 @@ catalogue! {
         step_confirm,
         /// Button that opens WeChat on this phone.
         open_wechat,
-        /// Above the number that must be remembered.
-        remember_number,
         /// Opens the code on a phone.
         other_phone,
         /// Button to WeChat's own page.
@@ -143,6 +141,20 @@ catalogue! {
         switch_account,
         /// Action: start page.
         home,
+        /// Binding: method.
+        method_bind_code,
+        /// Binding: method.
+        method_password,
+        /// Binding: field: which account.
+        bind_login,
+        /// Binding: field: bind code.
+        bind_proof_code,
+        /// Binding: field: password.
+        bind_proof_password,
+        /// Binding: button.
+        bind_submit,
+        /// Binding: button.
+        bind_create,
     }
 }
 
@@ -217,20 +229,6 @@ catalogue! {
         bind_detail,
         /// Binding only.
         bind_only_detail,
-        /// Method.
-        method_bind_code,
-        /// Method.
-        method_password,
-        /// Field: which account.
-        bind_login,
-        /// Field: bind code.
-        bind_proof_code,
-        /// Field: password.
-        bind_proof_password,
-        /// Button.
-        bind_submit,
-        /// Button.
-        bind_create,
         /// Accept on the phone.
         bind_accept,
         /// What the phone shows.
