@@ -82,3 +82,6 @@ fn finish<T: Template>(template: &T) -> String {
         String::new()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -284,7 +284,7 @@
 
   function replaceInLinks(old, id) {
     const link = $("simulated");
-    if (link) link.href = link.href.replaceAll(old, id);
+    if (link) link.href = link.href.split(old).join(id);
   }
 
   // A refused page waits as long as it was told; the seconds are not read out.
@@ -386,7 +386,11 @@
         update(mine, JSON.parse(event.data));
         if (mine.over || mine.redeeming) quit();
       });
-      source.onerror = () => quit(true);
+      source.onerror = () => {
+        // Closed by the browser: an answer that is no stream, which another try would only get again.
+        if (source.readyState === EventSource.CLOSED && !heard) mine.streams = 0;
+        quit(true);
+      };
       signal.addEventListener("abort", quit);
       listen(6e3); // a proxy that buffers never shows the first event
     });
@@ -512,7 +516,8 @@
     const mine = ticket;
     const { rd: _, ...body } = Object.fromEntries(new FormData(form));
     const proof = form.elements.proof;
-    $("bind").inert = true;
+    if (mine.sending) return;
+    mine.sending = $("bind").inert = true;
     note();
     try {
       const answer = await call("POST", `${base(mine.id)}/bind`, body, 20e3);
@@ -531,7 +536,7 @@
     } catch {
       note(texts.offline);
     } finally {
-      $("bind").inert = false;
+      mine.sending = $("bind").inert = false;
       if (proof) proof.value = "";
       if (proof && !$("bind").hidden) proof.focus();
     }
