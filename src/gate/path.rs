@@ -180,7 +180,7 @@ fn slashes_decoded(path: &str) -> Option<String> {
 
 /// The path up to an encoded `?` or `#`, which a backend that decodes too early takes for the end
 /// (Traefik CVE-2025-66490); `None` without any.
-fn cut_at_encoded_delimiter(path: &str) -> Option<&str> {
+pub fn cut_at_encoded_delimiter(path: &str) -> Option<&str> {
     let bytes = path.as_bytes();
     let end = (0..bytes.len()).find(|&at| escape_is(bytes, at, b"3f") || escape_is(bytes, at, b"23"))?;
     Some(&path[..end])

@@ -5,6 +5,7 @@ pub mod client_address;
 pub mod cookies;
 pub mod framing;
 pub mod normalise;
+pub mod raw_head;
 pub mod strip;
 
 pub use crate::gate::{origin, request_class};
