@@ -290,6 +290,7 @@ mod tests {
             ("/x%2Fadmin%3Bp%3Fq", &["/x%2Fadmin;p?q", "/x/admin"]),
             ("/admin./x", &["/admin./x", "/admin/x"]),
             ("/admin%20", &["/admin ", "/admin"]),
+            ("/admin.;x", &["/admin.;x", "/admin.", "/admin"]),
             ("/admin.%20;x/", &["/admin. ;x/", "/admin/"]),
             ("/%20/admin...", &["/admin"]),
             ("/%E4%BD%A0", &["/你"]),

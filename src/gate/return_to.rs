@@ -113,9 +113,7 @@ fn is_public_port(url: &Url, gate: &Gate) -> bool {
 /// it stays a path at all: `//host` would be an address (CVE-2022-28923).
 fn is_forwardable(path: &str) -> bool {
     let decoded: Vec<u8> = percent_decode_str(path).collect();
-    !path.starts_with("//")
-        && !decoded.starts_with(b"//")
-        && !decoded.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\')
+    !decoded.starts_with(b"//") && !decoded.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\')
 }
 
 /// Longest address that is kept; the longest request target that the gateway takes.
@@ -213,8 +211,10 @@ mod tests {
             "%68ttps://evil.test",
             "https://app.test@evil.test",
             "https://app.test:443@evil.test/",
-            "https://user@app.test/",
-            "https://user:pw@app.test/",
+            "https://user@app.test/a",
+            "https://user:pw@app.test/a",
+            "https://:pw@x.corp.test/a",
+            "//user@app.test/a",
             "https://evil.test\\@app.test",
             "https://evil.test#@app.test",
             "https://evil.test?app.test",
