@@ -233,5 +233,8 @@ impl Number {
 }
 
 #[cfg(test)]
+#[path = "resolve_rules_tests.rs"]
+mod rules_tests;
+#[cfg(test)]
 #[path = "resolve_tests.rs"]
 mod tests;

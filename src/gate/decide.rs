@@ -36,7 +36,7 @@ pub struct RequestView<'a> {
     pub class: Class,
     /// `Origin`, `null` when repeated.
     pub origin: Option<&'a [u8]>,
-    /// `Access-Control-Request-Method` of an OPTIONS request that has an `Origin`.
+    /// What a CORS preflight asks for: see [`super::request_class::preflight_for`].
     pub preflight_for: Option<&'a Method>,
     /// The client's address; `None` when it is in doubt, which meets no network condition.
     pub client: Option<IpAddr>,
@@ -233,9 +233,7 @@ fn decide_site(
     credential: &Credential<'_>,
     downgraded: bool,
 ) -> Decision {
-    // A preflight asks on behalf of the request that will follow.
-    let method = request.preflight_for.unwrap_or(request.method);
-    let rules = found.site.routes.rules(method, request.path);
+    let rules = found.site.routes.rules(request.method, request.path);
     let at = At {
         site: found.index,
         route: rules.route.map(|route| route.index),
@@ -291,11 +289,21 @@ fn decide_site(
         },
         None | Some(_) if open => Decision::Forward { at, identified: false },
         Some(_) => refused(Forbidden::RequirementsUnmet),
-        None => match (request.preflight_for, cors_origin(request, &rules)) {
-            (Some(_), Some(origin)) => Decision::Preflight { at, origin },
-            _ => unauthenticated(request, gate, at, &rules, Unauthorized::LoginRequired),
-        },
+        None => preflight(request, found)
+            .unwrap_or_else(|| unauthenticated(request, gate, at, &rules, Unauthorized::LoginRequired)),
     }
+}
+
+/// A preflight asks on behalf of the request that will follow, by the rules of that request. The gateway answers it and
+/// no upstream sees it, so that the exemption is no tunnel.
+fn preflight(request: &RequestView<'_>, found: &SiteMatch<'_>) -> Option<Decision> {
+    let rules = found.site.routes.rules(request.preflight_for?, request.path);
+    let origin = cors_origin(request, &rules)?;
+    let at = At {
+        site: found.index,
+        route: rules.route.map(|route| route.index),
+    };
+    (rules.access != Access::Deny && !rules.refuses_encoded_slash).then_some(Decision::Preflight { at, origin })
 }
 
 fn unauthenticated(
@@ -331,3 +339,6 @@ impl SessionView<'_> {
         self.sites.is_none_or(|sites| sites.iter().any(|site| site == audience))
     }
 }
+
+#[cfg(test)]
+mod tests;

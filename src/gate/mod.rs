@@ -5,6 +5,8 @@
 //! server, no clock and no store.
 
 pub mod decide;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod origin;
 pub mod path;
 pub mod request_class;

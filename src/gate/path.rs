@@ -1,7 +1,7 @@
 //! What a backend could take a path for.
 //!
 //! Rules are matched on percent-decoded paths, because that is what every backend compares in the end. Where backends
-//! disagree — `;parameters`, an encoded `?` or `#`, a kept `%2F`, letter case — the path has several *readings*, and a
+//! disagree — `;parameters`, an encoded `?` or `#`, a kept `%2F`, a dot or space at the end, letter case — the path has several *readings*, and a
 //! request must satisfy the rules of each of them: an ambiguity can close a route, never open one. A path without such
 //! an ambiguity, which is nearly every path, has one reading and costs no allocation.
 //!
@@ -33,7 +33,7 @@ pub enum PortalMatch {
 /// Everything that a backend could take `path` for, without repetitions. `ignore_case` folds each reading.
 pub fn readings(path: &str, ignore_case: bool) -> Readings<'_> {
     let mut readings: Readings<'_> = smallvec![decoded(path)];
-    if path.bytes().any(|byte| matches!(byte, b';' | b'%')) {
+    if is_ambiguous(path) {
         let mut spellings: Readings<'_> = smallvec![Cow::Borrowed(path)];
         spellings.extend(slashes_decoded(path).map(Cow::Owned));
         for at in 0..spellings.len() {
@@ -42,7 +42,9 @@ pub fn readings(path: &str, ignore_case: bool) -> Readings<'_> {
         }
         for spelling in &spellings {
             push_new(&mut readings, &decoded(spelling));
-            push_new(&mut readings, &comparison_path(spelling));
+            let bare = comparison_path(spelling);
+            push_new(&mut readings, &trimmed(&bare));
+            push_new(&mut readings, &bare);
         }
     }
     if ignore_case {
@@ -102,7 +104,7 @@ pub fn portal_match(path: &str) -> PortalMatch {
         return PortalMatch::Portal;
     }
     // No reading of a path without any of these can begin with `/.menshen`.
-    if !path.bytes().any(|byte| byte == b'%' || byte == b';') && !path.starts_with("/.") {
+    if !path.starts_with("/.") && !is_ambiguous(path) {
         return PortalMatch::Elsewhere;
     }
     let lookalike = readings(path, true)
@@ -178,9 +180,39 @@ fn slashes_decoded(path: &str) -> Option<String> {
     Some(out)
 }
 
+/// Whether a backend could see another path in this one: by an escape, a parameter, or a dot at the end of a segment.
+fn is_ambiguous(path: &str) -> bool {
+    let mut previous = 0;
+    for byte in path.bytes() {
+        if matches!(byte, b';' | b'%') || (byte == b'/' && previous == b'.') {
+            return true;
+        }
+        previous = byte;
+    }
+    previous == b'.'
+}
+
+/// Without the dots and spaces at the end of segments, which Windows ignores in file names.
+fn trimmed(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let trimmed = segment.trim_end_matches(['.', ' ']);
+        // The empty segment of a trailing slash stays, one that trimming has emptied does not.
+        if !trimmed.is_empty() || (segments.peek().is_none() && segment.is_empty()) {
+            out.push('/');
+            out.push_str(trimmed);
+        }
+    }
+    if out.is_empty() {
+        out.push('/');
+    }
+    out
+}
+
 /// The path up to an encoded `?` or `#`, which a backend that decodes too early takes for the end
 /// (Traefik CVE-2025-66490); `None` without any.
-fn cut_at_encoded_delimiter(path: &str) -> Option<&str> {
+pub fn cut_at_encoded_delimiter(path: &str) -> Option<&str> {
     let bytes = path.as_bytes();
     let end = (0..bytes.len()).find(|&at| escape_is(bytes, at, b"3f") || escape_is(bytes, at, b"23"))?;
     Some(&path[..end])
@@ -220,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_path_without_ambiguity_has_one_reading_and_borrows_it() {
-        for path in ["/", "/a/b", "/a.b/c~d/-_", "/a!b/c@d/e=f/g+h"] {
+        for path in ["/", "/a/b", "/a.b/.c~d/-_", "/a!b/c@d/e=f/g+h"] {
             let readings = readings(path, false);
             assert_eq!(readings.len(), 1, "{path}");
             assert!(matches!(readings[0], Cow::Borrowed(_)), "{path}");
@@ -256,6 +288,11 @@ mod tests {
             ("/a%2f%2F/b", &["/a%2F%2F/b", "/a/b"]),
             ("/a%2Fb;c/d", &["/a%2Fb;c/d", "/a%2Fb/d", "/a/b/d", "/a/b;c/d"]),
             ("/x%2Fadmin%3Bp%3Fq", &["/x%2Fadmin;p?q", "/x/admin"]),
+            ("/admin./x", &["/admin./x", "/admin/x"]),
+            ("/admin%20", &["/admin ", "/admin"]),
+            ("/admin.;x", &["/admin.;x", "/admin.", "/admin"]),
+            ("/admin.%20;x/", &["/admin. ;x/", "/admin/"]),
+            ("/%20/admin...", &["/admin"]),
             ("/%E4%BD%A0", &["/你"]),
             ("/a%21b", &["/a!b"]),
         ] {
@@ -292,6 +329,8 @@ mod tests {
             "/%2F.menshen/login",
             "/.menshen%3Fx",
             "/.menshen%23",
+            "/.menshen./x",
+            "/.menshen%20",
             "/.MenShen%2f",
         ] {
             assert_eq!(portal_match(path), PortalMatch::Lookalike, "{path}");

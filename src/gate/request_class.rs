@@ -4,7 +4,9 @@
 //! `X-Requested-With`) only where it is missing: old browsers, and every browser over plain HTTP. In doubt a request is
 //! a script, which costs a person one reload, where the opposite error plants cookies on fetches.
 
-use http::header::{ACCEPT, CONTENT_TYPE, UPGRADE};
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, Method};
 
 /// The kind of a request.
@@ -62,9 +64,22 @@ pub fn mints_ticket(method: &Method, class: Class) -> bool {
     class.is_page() && *method != Method::HEAD
 }
 
+/// The method that a CORS preflight asks for: OPTIONS with `Origin` and `Access-Control-Request-Method`, without a body.
+pub fn preflight_for(method: &Method, headers: &HeaderMap) -> Option<Method> {
+    let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length.as_bytes() != b"0");
+    if *method != Method::OPTIONS || !headers.contains_key(ORIGIN) || has_body {
+        return None;
+    }
+    Method::from_bytes(asked.as_bytes()).ok()
+}
+
 fn is_top_level_navigation(headers: &HeaderMap) -> bool {
-    // Speculative loads may never be seen; the last two are what browsers sent before `Sec-Purpose`.
-    if [SEC_PURPOSE, PURPOSE, X_MOZ]
+    // Speculative loads may never be seen; the others are what browsers sent before `Sec-Purpose`.
+    if [SEC_PURPOSE, PURPOSE, X_PURPOSE, X_MOZ]
         .iter()
         .any(|name| headers.contains_key(name))
     {
@@ -116,6 +131,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 const PURPOSE: HeaderName = HeaderName::from_static("purpose");
+const X_PURPOSE: HeaderName = HeaderName::from_static("x-purpose");
 const X_MOZ: HeaderName = HeaderName::from_static("x-moz");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
@@ -207,6 +223,26 @@ mod tests {
         for (method, lines, class) in table {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(classify(&method, &headers(lines)), *class, "{method} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_preflight_is_options_with_origin_and_method_and_no_body() {
+        let origin = ("origin", "https://spa.test");
+        let asks = ("access-control-request-method", "PUT");
+        assert_eq!(
+            preflight_for(&Method::OPTIONS, &headers(&[origin, asks])),
+            Some(Method::PUT)
+        );
+        for (method, lines) in [
+            (Method::OPTIONS, &[origin][..]),
+            (Method::OPTIONS, &[asks]),
+            (Method::GET, &[origin, asks]),
+            (Method::OPTIONS, &[origin, asks, ("content-length", "3")]),
+            (Method::OPTIONS, &[origin, asks, ("transfer-encoding", "chunked")]),
+            (Method::OPTIONS, &[origin, ("access-control-request-method", "P T")]),
+        ] {
+            assert_eq!(preflight_for(&method, &headers(lines)), None, "{method} {lines:?}");
         }
     }
 

@@ -208,3 +208,6 @@ fn strictness(access: Access) -> u8 {
 
 /// What holds where no route matches.
 const DEFAULT_ACCESS: Access = Access::Login;
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,60 @@ fn is_address(host: &str) -> bool {
             .next()
             .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::gate::fixture::site;
+
+    #[test]
+    fn a_host_finds_the_closest_pattern() {
+        let sites = [
+            site(&["wiki.test", "WIKI2.test.", "::1", "192.0.2.7"], vec![]),
+            site(&["*.corp.test"], vec![]),
+            site(&["*.dev.corp.test", "a.dev.corp.test"], vec![]),
+            site(&["*"], vec![]),
+        ];
+        let table = SiteTable::new(&sites, &[]);
+        for (host, expected) in [
+            ("wiki.test", (0, MatchedBy::Exact)),
+            ("wiki2.test", (0, MatchedBy::Exact)),
+            ("[::1]", (0, MatchedBy::Exact)),
+            ("192.0.2.7", (0, MatchedBy::Exact)),
+            ("x.corp.test", (1, MatchedBy::Suffix)),
+            ("y.x.corp.test", (1, MatchedBy::Suffix)),
+            ("dev.corp.test", (1, MatchedBy::Suffix)),
+            ("b.dev.corp.test", (2, MatchedBy::Suffix)),
+            ("c.b.dev.corp.test", (2, MatchedBy::Suffix)),
+            ("a.dev.corp.test", (2, MatchedBy::Exact)),
+            ("corp.test", (3, MatchedBy::Any)),
+            ("xcorp.test", (3, MatchedBy::Any)),
+            ("corp.test.evil.test", (3, MatchedBy::Any)),
+            ("sub.wiki.test", (3, MatchedBy::Any)),
+            ("[::2]", (3, MatchedBy::Any)),
+        ] {
+            let found = table.site(host).unwrap();
+            assert_eq!((found.index, found.by), expected, "{host}");
+            assert_eq!(found.is_named(), found.by != MatchedBy::Any, "{host}");
+        }
+    }
+
+    #[test]
+    fn without_a_star_unknown_hosts_have_no_site() {
+        let sites = [site(&["wiki.test", "*.0.2.7"], vec![])];
+        let table = SiteTable::new(&sites, &[]);
+        for host in [
+            "",
+            "evil.test",
+            "test",
+            "wiki.test.evil.test",
+            "wwiki.test",
+            "192.0.2.7",
+            ".wiki.test",
+        ] {
+            assert!(table.site(host).is_none(), "{host}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::proxy::authority::Authority;
 
@@ -36,8 +37,10 @@ pub struct ClientAddress {
 pub struct Told {
     /// HTTPS or not; `None` when not said.
     pub secure: Option<bool>,
-    /// Host and port; `None` when not said.
+    /// Host, and the port if it was said with it; `None` when not said.
     pub authority: Option<Authority<'static>>,
+    /// Port; `None` when not said.
+    pub port: Option<u16>,
 }
 
 /// A trusted peer says something unreadable or contradictory: 400.
@@ -128,13 +131,25 @@ pub fn limit_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// `X-Forwarded-For` for the upstream: the peer, after what a trusted peer sent.
-pub fn append_forwarded_for(client: &ClientAddress, headers: &HeaderMap) -> String {
-    let mut value = String::new();
+/// `X-Forwarded-For` for the upstream: the client, the trusted proxies after it, and the peer. What a client claims to
+/// have come through is left out, since applications are used to believe the left-most entry.
+pub fn append_forwarded_for(client: &ClientAddress, headers: &HeaderMap, trusted: &TrustedProxies) -> String {
+    let mut hops: SmallVec<[IpAddr; 4]> = SmallVec::new();
     if client.peer_trusted && !client.in_doubt {
-        for entry in x_forwarded_for(headers).rev().filter_map(parse_node) {
-            value.push_str(&format!("{entry}, "));
+        for hop in x_forwarded_for(headers).rev().map_while(parse_node) {
+            hops.push(hop);
+            if !trusted.contains(hop) {
+                break;
+            }
         }
+        if hops.is_empty() {
+            hops.push(client.address);
+        }
+    }
+    let mut value = String::new();
+    for hop in hops.iter().rev() {
+        value.push_str(&hop.to_string());
+        value.push_str(", ");
     }
     value.push_str(&client.peer.to_string());
     value
@@ -161,9 +176,7 @@ pub fn told_by_trusted_peer(headers: &HeaderMap) -> Result<Told, ToldError> {
             .and_then(|port| port.parse::<u16>().ok())
             .filter(|&port| port != 0)
             .ok_or(ToldError::Port)?;
-        if let Some(authority) = &mut told.authority {
-            authority.port = authority.port.or(Some(port));
-        }
+        told.port = Some(port);
     }
     if let Some(element) = list(headers, &FORWARDED).next_back() {
         if told.secure.is_none() {
@@ -174,6 +187,11 @@ pub fn told_by_trusted_peer(headers: &HeaderMap) -> Result<Told, ToldError> {
             told.authority = host.transpose().map_err(|_| ToldError::Host)?;
         }
     }
+    told.port = told
+        .authority
+        .as_ref()
+        .and_then(|authority| authority.port)
+        .or(told.port);
     Ok(told)
 }
 
@@ -275,3 +293,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+#[cfg(test)]
+mod tests;

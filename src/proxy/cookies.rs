@@ -138,3 +138,166 @@ fn without_prefix<'n>(name: &'n [u8], prefix: &[u8]) -> Option<&'n [u8]> {
 
 const PREFIXES: [&[u8]; 2] = [b"__Host-", b"__Secure-"];
 const OWN_FAMILY: &[u8] = b"menshen-";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for line in lines {
+            map.append(COOKIE, HeaderValue::from_str(line).unwrap());
+        }
+        map
+    }
+
+    fn own() -> OwnCookies {
+        OwnCookies::new("menshen")
+    }
+
+    #[test]
+    fn a_cookie_is_found_over_all_lines_and_two_values_conflict() {
+        for (lines, expected) in [
+            (&[][..], Found::Absent),
+            (&[""][..], Found::Absent),
+            (&["a=1"], Found::Absent),
+            (&["menshen=x"], Found::Value(b"x")),
+            (&["a=1;menshen=x ;b=2"], Found::Value(b"x")),
+            (&["a=1", "b=2; menshen=x"], Found::Value(b"x")),
+            (&["menshen=x; menshen=x"], Found::Value(b"x")),
+            (&["menshen=x", "menshen=x"], Found::Value(b"x")),
+            (&["menshen=x; menshen=y"], Found::Conflict),
+            (&["menshen=x", "a=1; menshen=y"], Found::Conflict),
+            (&["menshen=x; menshen=y; menshen=x"], Found::Conflict),
+            (&["menshen = x"], Found::Value(b"x")),
+            (&["menshen=x=y=="], Found::Value(b"x=y==")),
+            (&["menshen="], Found::Value(b"")),
+            (&["menshen"], Found::Value(b"")),
+            (&["menshen=; menshen=x"], Found::Conflict),
+            (&["menshenx=1; xmenshen=2; Menshen=3; __Host-menshen=4"], Found::Absent),
+            (&["a=menshen=x"], Found::Absent),
+        ] {
+            assert_eq!(find(&headers(lines), b"menshen"), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn own_cookies_are_removed_and_the_others_keep_bytes_and_order() {
+        let line = |text: &str| Rewritten::Line(HeaderValue::from_str(text).unwrap());
+        for (lines, expected) in [
+            (&[][..], Rewritten::Unchanged),
+            (&["a=1; b=2"][..], Rewritten::Unchanged),
+            (&["a=1;b=2;;  c"], Rewritten::Unchanged),
+            (&["menshen=x"], Rewritten::Nothing),
+            (&["menshen=x; __Host-menshen=y"], Rewritten::Nothing),
+            (&["menshen=x", "menshen-browser=y"], Rewritten::Nothing),
+            (&["a=1; menshen=x; b=2"], line("a=1; b=2")),
+            (&["menshen=x; a=1"], line("a=1")),
+            (&["a=1; menshen=x"], line("a=1")),
+            (&["a=1", "b=2"], line("a=1; b=2")),
+            (
+                &["b=2; a=\"1 , 2\"", "menshen=x; c==; d"],
+                line("b=2; a=\"1 , 2\"; c==; d"),
+            ),
+            (&["a= 1 ;menshen=x;;b"], line("a= 1; b")),
+            (&["menshen=1; a=\"x; menshen=2; y\""], line("a=\"x; y\"")),
+            (&["", ""], Rewritten::Nothing),
+        ] {
+            assert_eq!(
+                rewrite(&headers(lines), |name| own().is_own(name)),
+                expected,
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn own_names_are_the_session_cookie_with_its_prefixes_and_the_family() {
+        for name in [
+            "menshen",
+            "MENSHEN",
+            "__Host-menshen",
+            "__host-MENSHEN",
+            "__Secure-menshen",
+            "menshen-browser",
+            "Menshen-x",
+            "__Host-menshen-browser",
+            "__Secure-menshen-handoff",
+            "menshen-",
+        ] {
+            assert!(own().is_own(name.as_bytes()), "{name}");
+            assert!(OwnCookies::new("door").is_own(b"door") && !OwnCookies::new("door").is_own(b"menshen"));
+        }
+        for name in [
+            "",
+            "a",
+            "menshenx",
+            "xmenshen",
+            "menshen_0",
+            "__Host-",
+            "__Host-a",
+            "__Host-__Host-menshen",
+            "-menshen",
+        ] {
+            assert!(!own().is_own(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_sets_no_cookie_that_comes_back_as_ours() {
+        for value in [
+            "menshen=x",
+            "menshen=x; Path=/",
+            " menshen =x",
+            "MENSHEN=x",
+            "__Host-menshen=x; Secure",
+            "menshen-browser=x",
+            "=menshen=x",
+            " = menshen=x",
+            "==menshen=x",
+            "menshen",
+            "=menshen",
+            "\tmenshen=x",
+        ] {
+            assert!(!own().upstream_may_set(value.as_bytes()), "{value}");
+        }
+        for value in [
+            "a=1",
+            "a=menshen=x",
+            "PHPSESSID=x; Path=/; Comment=menshen=x",
+            "",
+            "=",
+            "a",
+            "menshenx=1",
+        ] {
+            assert!(own().upstream_may_set(value.as_bytes()), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_cookies_stay_byte_for_byte_and_ours_never_pass(
+            lines in prop::collection::vec("((menshen|__Host-menshen-browser|a|b|[!-~&&[^;]]{0,3})=?[ -~&&[^;]]{0,4}; ?){0,4}", 0..4)
+        ) {
+            let map = headers(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let foreign: Vec<Vec<u8>> = pairs(&map)
+                .filter(|pair| !own().is_own(name_and_value(pair).0))
+                .map(<[u8]>::to_vec)
+                .collect();
+            match rewrite(&map, |name| own().is_own(name)) {
+                Rewritten::Unchanged => prop_assert_eq!(foreign.len(), pairs(&map).count()),
+                Rewritten::Nothing => prop_assert!(foreign.is_empty()),
+                Rewritten::Line(line) => {
+                    prop_assert_eq!(line.as_bytes(), foreign.join(&b"; "[..]));
+                    let mut again = HeaderMap::new();
+                    again.insert(COOKIE, line);
+                    prop_assert_eq!(rewrite(&again, |name| own().is_own(name)), Rewritten::Unchanged);
+                }
+            }
+        }
+    }
+}

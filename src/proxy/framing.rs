@@ -2,7 +2,7 @@
 //!
 //! HTTP allows a recipient to repair some of what is refused here. A gateway must not: the upstream may repair it
 //! differently, and then reads a request that was never decided on (request smuggling: Pingora CVE-2025-4366,
-//! CVE-2026-2833, CVE-2026-2835).
+//! CVE-2026-2833, CVE-2026-2835). What a parser has repaired already is looked for in [`super::raw_head`].
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING, UPGRADE,
@@ -24,6 +24,10 @@ pub enum FramingError {
     /// CONNECT, TRACE or TRACK.
     #[error("the method is not served")]
     Method,
+    /// A line of the head is malformed: a bare CR or LF, a NUL, a continuation, white space before the colon, a request
+    /// line of another form.
+    #[error("a line of the request head is malformed")]
+    Line,
     /// Both `Content-Length` and `Transfer-Encoding`.
     #[error("the body has two lengths: Content-Length and Transfer-Encoding")]
     TwoLengths,
@@ -220,3 +224,6 @@ const FIELD_OVERHEAD: usize = 4;
 const REQUEST_LINE_OVERHEAD: usize = 12;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ pub mod cookies;
 pub mod framing;
 pub mod front;
 pub mod normalise;
+pub mod raw_head;
 pub mod strip;
 pub mod tls;
 

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode;
 
 pub use crate::gate::path::comparison_path;
-use crate::gate::path::without_parameters;
+use crate::gate::path::{cut_at_encoded_delimiter, without_parameters};
 
 /// A request target that has passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,30 @@ pub fn normalise(target: &[u8], slashes: EncodedSlashes) -> Result<Target<'_>, T
         rewrite(path, slashes)?
     };
     Ok(Target { path, query })
+}
+
+/// Splits an absolute-form target (RFC 9112 §3.2.2) into its authority and the origin-form that is left; any other form
+/// is returned as it is. Only `http` and `https` are known, and the path must be written out.
+pub fn split_absolute_form(target: &[u8]) -> Result<(Option<&str>, &[u8]), TargetError> {
+    if matches!(target.first(), None | Some(b'/' | b'*')) {
+        return Ok((None, target));
+    }
+    let scheme_end = target
+        .iter()
+        .position(|&byte| byte == b':')
+        .ok_or(TargetError::NoLeadingSlash)?;
+    let (scheme, rest) = target.split_at(scheme_end);
+    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+        return Err(TargetError::NoLeadingSlash);
+    }
+    let rest = rest.strip_prefix(b"://").ok_or(TargetError::NoLeadingSlash)?;
+    let path_at = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
+    let (authority, origin_form) = rest.split_at(path_at);
+    let authority = std::str::from_utf8(authority).map_err(|_| TargetError::ForbiddenByte)?;
+    Ok((Some(authority), if origin_form.is_empty() { b"/" } else { origin_form }))
 }
 
 impl Target<'_> {
@@ -193,26 +217,45 @@ fn check_encoded_twice(path: &str) -> Result<(), TargetError> {
     if twice { Err(TargetError::EncodedTwice) } else { Ok(()) }
 }
 
-/// A kept `%2F` separates here as well, so that its decoded reading has no dot segment either. Trailing spaces are
-/// ignored, as Windows does.
+/// A kept `%2F` separates here as well, so that its decoded reading has no dot segment either.
 fn check_dot_segments(path: &str) -> Result<(), TargetError> {
-    let mut rest = path;
-    loop {
-        let encoded = rest
-            .as_bytes()
-            .windows(3)
-            .position(|escape| escape.eq_ignore_ascii_case(b"%2f"));
-        let end = rest.find('/').into_iter().chain(encoded).min();
-        let mut segment = without_parameters(&rest[..end.unwrap_or(rest.len())]);
-        while let Some(shorter) = segment.strip_suffix("%20") {
-            segment = shorter;
-        }
-        if matches!(segment, "." | "..") {
+    let bytes = path.as_bytes();
+    let (mut start, mut at) = (0, 0);
+    while at <= bytes.len() {
+        let separator = match bytes.get(at) {
+            None | Some(b'/') => 1,
+            Some(b'%')
+                if bytes
+                    .get(at + 1..at + 3)
+                    .is_some_and(|hex| hex.eq_ignore_ascii_case(b"2f")) =>
+            {
+                3
+            }
+            Some(_) => {
+                at += 1;
+                continue;
+            }
+        };
+        if is_dot_segment(&path[start..at]) {
             return Err(TargetError::DotSegment);
         }
-        let Some(end) = end else { return Ok(()) };
-        rest = &rest[end + if rest.as_bytes()[end] == b'/' { 1 } else { 3 }..];
+        at += separator;
+        start = at;
     }
+    Ok(())
+}
+
+/// Also with parameters (`..;x`), before an encoded `?` or `#` that a backend decodes too early, and with the trailing
+/// spaces that Windows ignores.
+fn is_dot_segment(segment: &str) -> bool {
+    if !segment.starts_with('.') {
+        return false;
+    }
+    let mut bare = without_parameters(cut_at_encoded_delimiter(segment).unwrap_or(segment));
+    while let Some(shorter) = bare.strip_suffix("%20") {
+        bare = shorter;
+    }
+    matches!(bare, "." | "..")
 }
 
 fn escaped_byte(bytes: &[u8], at: usize) -> Option<u8> {
@@ -227,3 +270,6 @@ fn is_unreserved(byte: u8) -> bool {
 
 /// Path and query together. Browsers and servers agree on 8 KiB as what always works.
 pub const MAX_TARGET_LENGTH: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,9 @@ use crate::config::settings::{HeaderSet, Settings};
 pub struct ManagedNames {
     /// Folded; never pass, in either direction.
     identity: HashSet<Box<str>>,
-    /// First bytes of everything that is looked up, so that most names cost one table look-up.
-    first_bytes: [bool; 256],
+    /// Beginnings of everything that is looked up: for each first character a set of second ones. Nearly every name
+    /// that a browser sends is passed by this alone.
+    beginnings: [u64; 64],
 }
 
 /// Names that a request loses; holds a few without allocating.
@@ -41,14 +42,13 @@ impl ManagedNames {
                 identity.extend(headers.iter().map(|(name, _)| Box::from(fold(name))));
             }
         }
-        let mut first_bytes = [false; 256];
+        let mut beginnings = [0; 64];
         let names = identity.iter().map(|name| &**name);
         for name in names.chain(ALL_TABLES.into_iter().flatten().copied()) {
-            if let Some(&first) = name.as_bytes().first() {
-                first_bytes[usize::from(first)] = true;
-            }
+            let (first, second) = beginning(name);
+            beginnings[first] |= 1 << second;
         }
-        Self { identity, first_bytes }
+        Self { identity, beginnings }
     }
 
     /// The names among a request's headers that go no further. `site_allowed` is the site's `allowed_headers`;
@@ -66,19 +66,29 @@ impl ManagedNames {
         if is_plain(name) {
             return self.is_managed(name, peer_trusted);
         }
-        !site_allowed.iter().any(|allowed| allowed == name) || self.is_managed(&fold(name), peer_trusted)
+        if !site_allowed.iter().any(|allowed| allowed == name) {
+            return true;
+        }
+        // A backend that folds it would see a second one, whoever the peer is.
+        let folded = fold(name);
+        self.is_managed(&folded, false) || BODY_NAMES.contains(&folded.as_str())
     }
 
     /// Whether a response header of this name is Menshen's to set: an upstream's own is dropped.
     pub fn upstream_may_set(&self, name: &str) -> bool {
-        !self.is_identity(&fold(name))
+        match is_plain(name) {
+            true => !(self.may_begin(name) && self.is_identity(name)),
+            false => !self.is_identity(&fold(name)),
+        }
+    }
+
+    fn may_begin(&self, folded: &str) -> bool {
+        let (first, second) = beginning(folded);
+        self.beginnings[first] & (1 << second) != 0
     }
 
     fn is_managed(&self, folded: &str, peer_trusted: bool) -> bool {
-        let Some(&first) = folded.as_bytes().first() else {
-            return true;
-        };
-        self.first_bytes[usize::from(first)]
+        self.may_begin(folded)
             && (self.is_identity(folded)
                 || DANGEROUS_NAMES.contains(&folded)
                 || starts_with_any(folded, &DANGEROUS_FAMILIES)
@@ -102,6 +112,12 @@ pub fn fold(name: &str) -> String {
             }
         })
         .collect()
+}
+
+/// The first two characters of a folded name, each brought below 64; a name of one character continues with `-`.
+fn beginning(folded: &str) -> (usize, u32) {
+    let at = |place: usize| folded.as_bytes().get(place).copied().unwrap_or(b'-') & 63;
+    (usize::from(at(0)), u32::from(at(1)))
 }
 
 /// Letters, digits and `-`: every backend sees the same name.
@@ -196,6 +212,14 @@ const DANGEROUS_FAMILIES: [&str; 6] = [
     "x-rewrite-",
 ];
 
+/// What says how the body is read.
+const BODY_NAMES: [&str; 4] = [
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+];
+
 /// Facts about the client's connection, which only a trusted peer can know.
 const FORWARDED_NAMES: [&str; 15] = [
     "cf-connecting-ip",
@@ -226,3 +250,6 @@ const ALL_TABLES: [&[&str]; 6] = [
     &FORWARDED_NAMES,
     &FORWARDED_FAMILIES,
 ];
+
+#[cfg(test)]
+mod tests;

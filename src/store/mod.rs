@@ -4,16 +4,16 @@
 //! `RETURNING`; integers for booleans and Unix seconds; text for JSON. What this costs is a copy of each bound value and
 //! an error at run time instead of compile time for a type that `Any` does not know, so the same tests run against both
 //! engines. An enum of two pools would need every statement twice or a macro around each. The engines differ in two
-//! places only: how a connection is set up ([`connect`]) and the name of the byte type in the migrations ([`schema`]).
+//! places only: how a connection is set up (`connect`) and the name of the byte type in the migrations (`schema`).
 //!
 //! **Compare-and-set.** Whoever changes a state names the state that it found; the statement's row count says who won.
 //! Times are Unix seconds of the caller: a statement never asks the database's clock.
 //!
-//! **Locks.** What must not run twice at a time takes a row of `counters` first ([`Lock`]): a mutex that is the same on
+//! **Locks.** What must not run twice at a time takes a row of `counters` first (`Lock`): a mutex that is the same on
 //! both engines, ends with its transaction, and needs no retry. They are taken in the order of the enum and before any
 //! other row, so two transactions cannot wait for each other.
 //!
-//! **Every wait has a limit** ([`STATEMENT_LIMIT`]): a store that hangs is an error, not a stuck request. After
+//! **Every wait has a limit** (five seconds): a store that hangs is an error, not a stuck request. After
 //! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
 
 mod audit;

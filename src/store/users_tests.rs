@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::super::fixtures::{self, NOW, session};
-use super::super::{IdentityRow, Revocation};
+use super::super::fixtures::{self, NOW, scan, session};
+use super::super::{Confirmation, IdentityRow, Revocation};
 use super::*;
 
 fn alice() -> NewUser {
@@ -215,6 +215,52 @@ async fn deleting_takes_identities_and_sessions_along_and_revokes_them() {
         kinds(&told),
         [(RevocationKind::Session, "s1"), (RevocationKind::User, "u_alice")]
     );
+}
+
+#[tokio::test]
+async fn a_login_and_a_disabling_at_once_leave_no_live_session() {
+    let store = fixtures::store().await;
+    for round in 0..10 {
+        let (user, ticket) = (format!("u_{round}"), format!("ticket {round}"));
+        fixtures::user(&store, &user).await;
+        let new = scan(&ticket, &user);
+        assert!(store.ticket_scan(&new).await.unwrap());
+        assert!(
+            store
+                .ticket_lease(&ticket, &new.handle_hash, "lease", NOW + 10, NOW)
+                .await
+                .unwrap()
+        );
+        let confirmation = Confirmation {
+            user_id: user.clone(),
+            choice: None,
+            phone_note: None,
+            confirmed_at: NOW,
+            expires_at: NOW + 60,
+        };
+        assert!(store.ticket_confirm(&ticket, "lease", &confirmation).await.unwrap());
+        let session = session(&format!("s{round}"), &user);
+        let change = UserChange {
+            name: Some(Some("王".to_owned())),
+            ..UserChange::default()
+        };
+        // With everything else that takes the same rows, to find two that wait for each other.
+        let (redeemed, disabled, ended, updated, logged_out) = futures_util::join!(
+            store.ticket_redeem(&ticket, NOW + 1, &session),
+            store.set_disabled(&user, true, "left", NOW + 1),
+            store.end_sessions_of(&user, "everywhere", NOW + 1),
+            store.update_user(&user, &change, NOW + 1),
+            store.end_session(&session.id, "logout", NOW + 1),
+        );
+        assert!(disabled.unwrap() && updated.unwrap());
+        redeemed.unwrap();
+        ended.unwrap();
+        logged_out.unwrap();
+        assert!(
+            store.sessions_of(&user, NOW + 1).await.unwrap().is_empty(),
+            "round {round}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,30 +1,35 @@
 //! The files that pages refer to, embedded, under names that change with their content.
+//!
+//! They are served as they are written, less indentation and comment lines: a fifth of their size for a few lines of
+//! code, where a bundler would be a second build.
 
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// Path below which [`asset`] names live.
+/// Path below which the names of [`asset`] live.
 pub const ASSET_PREFIX: &str = "/.menshen/assets/";
 
 /// An embedded file. Its name changes with its content: `Cache-Control: public, max-age=31536000, immutable`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Asset {
     /// The file.
     pub bytes: &'static [u8],
     /// `Content-Type`.
     pub media_type: &'static str,
     /// `ETag`, with its quotes.
-    pub etag: String,
+    pub etag: &'static str,
 }
 
 /// The file with this name, as the pages refer to it below [`ASSET_PREFIX`].
 pub fn asset(name: &str) -> Option<Asset> {
-    let file = FILES.iter().find(|file| file.name() == name)?;
+    let file = FILES
+        .iter()
+        .find(|file| file.url.strip_prefix(ASSET_PREFIX) == Some(name))?;
     Some(Asset {
-        bytes: file.bytes,
+        bytes: file.text.as_bytes(),
         media_type: file.media_type,
-        etag: format!("\"{}\"", file.hash),
+        etag: &file.etag,
     })
 }
 
@@ -41,15 +46,16 @@ pub(super) fn icon_url() -> &'static str {
 }
 
 struct File {
-    bytes: &'static [u8],
+    text: String,
     media_type: &'static str,
-    hash: String,
+    etag: String,
     url: String,
 }
 
 impl File {
-    fn new(stem: &str, extension: &str, media_type: &'static str, bytes: &'static [u8]) -> Self {
-        let sum = digest(&SHA256, bytes);
+    fn new(stem: &str, extension: &str, media_type: &'static str, source: &str) -> Self {
+        let text = shorten(source);
+        let sum = digest(&SHA256, text.as_bytes());
         let hash: String = sum
             .as_ref()
             .iter()
@@ -58,16 +64,28 @@ impl File {
             .collect();
         let url = format!("{ASSET_PREFIX}{stem}.{hash}.{extension}");
         Self {
-            bytes,
+            text,
             media_type,
-            hash,
+            etag: format!("\"{hash}\""),
             url,
         }
     }
+}
 
-    fn name(&self) -> &str {
-        self.url.trim_start_matches(ASSET_PREFIX)
+/// Drops indentation, empty lines, and lines that are one comment. The sources keep to what this needs: no text that
+/// spans lines, no comment that shares a line with code and goes on in the next.
+fn shorten(source: &str) -> String {
+    let comment = |line: &&str| line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
+    let lines = source
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !comment(line));
+    let mut text = String::with_capacity(source.len());
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
     }
+    text
 }
 
 static FILES: LazyLock<[File; 3]> = LazyLock::new(|| {
@@ -76,17 +94,65 @@ static FILES: LazyLock<[File; 3]> = LazyLock::new(|| {
             "portal",
             "css",
             "text/css; charset=utf-8",
-            include_bytes!("assets/portal.css"),
+            include_str!("assets/portal.css"),
         ),
         File::new(
             "login",
             "js",
             "text/javascript; charset=utf-8",
-            include_bytes!("assets/login.js"),
+            include_str!("assets/login.js"),
         ),
-        File::new("mark", "svg", "image/svg+xml", include_bytes!("assets/mark.svg")),
+        File::new("mark", "svg", "image/svg+xml", include_str!("assets/mark.svg")),
     ]
 });
 
 /// 64 bits tell versions of one file apart.
 const HASH_BYTES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn an_asset_is_found_by_the_name_that_pages_use() {
+        for (url, media_type) in [
+            (stylesheet_url(), "text/css"),
+            (script_url(), "text/javascript"),
+            (icon_url(), "image/svg+xml"),
+        ] {
+            let asset = asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap();
+            assert!(asset.media_type.starts_with(media_type));
+            assert!(!asset.bytes.is_empty());
+            assert!(url.contains(asset.etag.trim_matches('"')));
+        }
+    }
+
+    #[test]
+    fn other_names_are_not_found() {
+        for name in [
+            "",
+            "portal.css",
+            "login.0000000000000000.js",
+            "../mod.rs",
+            "/.menshen/assets/",
+            stylesheet_url(),
+        ] {
+            assert!(asset(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn shortening_keeps_the_code() {
+        let source = "/* a comment */\n\n  a {\n    color: red; /* why */\n  }\n// note\nlet x = \"//\";\n";
+        assert_eq!(shorten(source), "a {\ncolor: red; /* why */\n}\nlet x = \"//\";\n");
+    }
+
+    #[test]
+    fn no_text_of_the_script_spans_lines() {
+        for line in include_str!("assets/login.js").lines() {
+            assert_eq!(line.matches('`').count() % 2, 0, "{line}");
+        }
+    }
+}

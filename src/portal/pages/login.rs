@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::config::settings::BindMethod;
 use crate::portal::code::Code;
 use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill};
 
+use super::bind::BindForms;
 use super::{Shell, assets, finish};
 
 /// The login page, as the answer to a navigation without a session or at `/.menshen/login`.
@@ -100,6 +101,7 @@ impl LoginPage<'_> {
                 Way::Start { url } => Some(url),
             },
             plain_url: ticket.map(|ticket| page_url(ticket.id, self.hand_back_rd.then_some(self.rd))),
+            forms: self.forms(texts),
             script: assets::script_url(),
             code_alt: fill(texts.page.code_alt, &[Slot::Site(site)]),
             number_label: number.map_or_else(String::new, |n| fill(texts.script.number_label, &[Slot::Number(n)])),
@@ -108,17 +110,31 @@ impl LoginPage<'_> {
             time_left: ticket.map_or_else(String::new, |t| {
                 fill(texts.script.time_left, &[Slot::Time(t.expires_in)])
             }),
-            first_step: match self.way_name() {
-                "press" => texts.page.step_press,
-                "open" => texts.page.step_open,
-                _ => texts.page.step_scan,
-            },
-            check_step: fill(
-                texts.page.step_check,
-                &[Slot::Host(self.shell.site.map_or(site, |site| site.host))],
-            ),
+            steps: steps(&self.shell, self.way_name()),
             simulated_phone_url: self.simulated_phone_url,
             config: ticket.map_or_else(String::new, |ticket| self.config(texts, ticket)),
+        })
+    }
+
+    fn tab(&self) -> Option<&Tab<'_>> {
+        self.tabs.iter().find(|tab| tab.id == self.connection)
+    }
+
+    fn forms(&self, texts: &'static Texts) -> Option<BindForms<'_>> {
+        let tab = self.tab()?;
+        let action = format!("{}/bind", ticket_url(self.ticket()?.id));
+        let asks = !tab.bind_methods.is_empty();
+        let Tab {
+            bind_methods: methods,
+            may_create,
+            ..
+        } = *tab;
+        asks.then_some(BindForms {
+            texts: &texts.page,
+            methods,
+            may_create,
+            action,
+            rd: None,
         })
     }
 
@@ -152,7 +168,6 @@ impl LoginPage<'_> {
 
     /// What the script reads. `<`, `>` and `&` are escaped, so that no value can end the block or open a comment in it.
     fn config(&self, texts: &'static Texts, ticket: TicketView<'_>) -> String {
-        let tab = self.tabs.iter().find(|tab| tab.id == self.connection);
         let config = ScriptConfig {
             ticket: ScriptTicket {
                 id: ticket.id,
@@ -165,10 +180,7 @@ impl LoginPage<'_> {
             hand_back_rd: self.hand_back_rd,
             way: self.way_name(),
             switching: self.switching,
-            bind_methods: tab.map_or_else(Vec::new, |tab| {
-                tab.bind_methods.iter().map(|m| method_name(*m)).collect()
-            }),
-            may_create: tab.is_none_or(|tab| tab.may_create),
+            may_create: self.tab().is_some_and(|tab| tab.may_create),
             texts: &texts.script,
             problems: SHOWN_BY_SCRIPT
                 .map(|code| (code.as_str(), texts.problem(code)))
@@ -191,14 +203,14 @@ struct LoginTemplate<'a> {
     ticket: Option<TicketView<'a>>,
     start_url: Option<&'a str>,
     plain_url: Option<String>,
+    forms: Option<BindForms<'a>>,
     script: &'a str,
     code_alt: String,
     number_label: String,
     headline: &'a str,
     detail: &'a str,
     time_left: String,
-    first_step: &'a str,
-    check_step: String,
+    steps: [String; 3],
     simulated_phone_url: Option<&'a str>,
     config: String,
 }
@@ -210,7 +222,6 @@ struct ScriptConfig<'a> {
     hand_back_rd: bool,
     way: &'a str,
     switching: bool,
-    bind_methods: Vec<&'static str>,
     may_create: bool,
     texts: &'a ScriptTexts,
     problems: BTreeMap<&'static str, ProblemText>,
@@ -236,20 +247,33 @@ pub(super) fn heading(shell: &Shell<'_>) -> String {
     )
 }
 
+/// What to do, in three steps; the second is the one that defeats a relayed code.
+pub(super) fn steps(shell: &Shell<'_>, way: &str) -> [String; 3] {
+    let texts = &shell.texts().page;
+    let first = match way {
+        "press" => texts.step_press,
+        "open" => texts.step_open,
+        _ => texts.step_scan,
+    };
+    let host = shell.site.map_or(shell.title, |site| site.host);
+    [
+        first.to_owned(),
+        fill(texts.step_check, &[Slot::Host(host)]),
+        texts.step_confirm.to_owned(),
+    ]
+}
+
 /// The page of this ticket that works without JavaScript.
 pub(super) fn page_url(id: &str, rd: Option<&str>) -> String {
     let rd = rd.map_or_else(String::new, |rd| {
         format!("?rd={}", utf8_percent_encode(rd, NON_ALPHANUMERIC))
     });
-    format!("/.menshen/tickets/{id}/page{rd}")
+    format!("{}/page{rd}", ticket_url(id))
 }
 
-/// The name of a proof on the wire.
-pub(super) fn method_name(method: BindMethod) -> &'static str {
-    match method {
-        BindMethod::BindCode => "bind_code",
-        BindMethod::Password => "password",
-    }
+/// Where the ticket's endpoints are.
+pub(super) fn ticket_url(id: &str) -> String {
+    format!("/.menshen/tickets/{}", utf8_percent_encode(id, ID_ESCAPED))
 }
 
 fn script_json(value: &impl Serialize) -> String {
@@ -261,6 +285,9 @@ fn script_json(value: &impl Serialize) -> String {
         .replace('<', "\\u003c")
         .replace('>', "\\u003e")
 }
+
+/// Ids are base64url; anything else in one is not allowed to shape the path.
+const ID_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// The refusals that can reach a login page; any other shows the message that came with it.
 const SHOWN_BY_SCRIPT: [Code; 24] = [

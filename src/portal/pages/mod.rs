@@ -9,6 +9,7 @@
 //! its first paint already has the code in it.
 
 mod assets;
+mod bind;
 mod login;
 mod notices;
 mod policy;
@@ -81,3 +82,6 @@ fn finish<T: Template>(template: &T) -> String {
         String::new()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,3 +31,51 @@ fn append(policy: &mut String, sources: &[&str]) {
         policy.push_str(source);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_this_origin_is_allowed() {
+        let policy = content_security_policy(PolicySources::default());
+        assert!(policy.starts_with("default-src 'none'; "));
+        for directive in [
+            "script-src 'self'",
+            "style-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(
+                policy.split("; ").any(|part| part == directive),
+                "{directive} in {policy}"
+            );
+        }
+        assert!(policy.ends_with("img-src 'self' data:; form-action 'self'"));
+        assert!(!policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn further_sources_are_added_and_cannot_end_a_directive() {
+        let images = [
+            "https://img.example.com",
+            "x; script-src *",
+            "'unsafe-inline'",
+            "a,b",
+            "",
+            "a\r\nb",
+        ];
+        let policy = content_security_policy(PolicySources {
+            images: &images,
+            form_targets: &["https://login.example.com"],
+        });
+        assert!(
+            policy.contains("img-src 'self' data: https://img.example.com;"),
+            "{policy}"
+        );
+        assert!(
+            policy.ends_with("form-action 'self' https://login.example.com"),
+            "{policy}"
+        );
+    }
+}

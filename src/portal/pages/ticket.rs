@@ -7,7 +7,8 @@ use crate::portal::code::Code;
 
 use crate::portal::texts::{PageTexts, ScriptTexts, Slot, fill};
 
-use super::login::{heading, method_name, page_url};
+use super::bind::BindForms;
+use super::login::{heading, page_url, steps, ticket_url};
 use super::{Shell, finish};
 
 /// `GET /.menshen/tickets/ID/page`.
@@ -93,10 +94,12 @@ impl TicketPage<'_> {
             waiting: matches!(self.state, TicketState::Pending { .. } | TicketState::Scanned { .. }),
             cancellable: !matches!(self.state, TicketState::Pending { .. } | TicketState::Ended { .. }),
             page_url: page_url(self.id, self.rd),
-            base_url: format!("/.menshen/tickets/{}", self.id),
+            base_url: ticket_url(self.id),
+            forms: self.forms(),
             rd: self.rd,
             new_code_url: self.new_code_url,
             simulated_phone_url: self.simulated_phone_url,
+            steps: steps(&self.shell, self.way_name()),
             code_alt: fill(texts.page.code_alt, &[Slot::Site(site)]),
             number_label: number.map_or_else(String::new, |n| fill(texts.script.number_label, &[Slot::Number(n)])),
             headline: words.headline,
@@ -105,6 +108,31 @@ impl TicketPage<'_> {
             yes: words.yes,
             no: words.no,
         })
+    }
+
+    fn forms(&self) -> Option<BindForms<'_>> {
+        let TicketState::Bind {
+            methods, may_create, ..
+        } = self.state
+        else {
+            return None;
+        };
+        let action = format!("{}/bind", ticket_url(self.id));
+        Some(BindForms {
+            texts: &self.shell.texts().page,
+            methods,
+            may_create,
+            action,
+            rd: self.rd,
+        })
+    }
+
+    fn way_name(&self) -> &'static str {
+        match self.state {
+            _ if self.in_wechat => "press",
+            TicketState::Pending { open_url: Some(_), .. } => "open",
+            _ => "scan",
+        }
     }
 
     fn state_name(&self) -> &'static str {
@@ -129,11 +157,11 @@ impl TicketPage<'_> {
             ..Words::default()
         };
         match self.state {
-            TicketState::Pending { open_url, .. } => {
-                let (headline, detail) = match (self.in_wechat, open_url) {
-                    (true, _) => (script.pending_press, script.pending_press_detail),
-                    (false, Some(_)) => (script.pending_open, script.pending_open_detail),
-                    (false, None) => (script.pending, script.pending_detail),
+            TicketState::Pending { .. } => {
+                let (headline, detail) = match self.way_name() {
+                    "press" => (script.pending_press, script.pending_press_detail),
+                    "open" => (script.pending_open, script.pending_open_detail),
+                    _ => (script.pending, script.pending_detail),
                 };
                 words.headline = headline.to_owned();
                 words.detail = detail.to_owned();
@@ -195,9 +223,11 @@ struct TicketTemplate<'a> {
     cancellable: bool,
     page_url: String,
     base_url: String,
+    forms: Option<BindForms<'a>>,
     rd: Option<&'a str>,
     new_code_url: &'a str,
     simulated_phone_url: Option<&'a str>,
+    steps: [String; 3],
     code_alt: String,
     number_label: String,
     headline: String,
@@ -205,24 +235,4 @@ struct TicketTemplate<'a> {
     next_step: Option<&'static str>,
     yes: String,
     no: &'a str,
-}
-
-impl TicketTemplate<'_> {
-    fn method_name(method: &BindMethod) -> &'static str {
-        method_name(*method)
-    }
-
-    fn proof_label(method: &BindMethod, script: &ScriptTexts) -> &'static str {
-        match method {
-            BindMethod::BindCode => script.bind_proof_code,
-            BindMethod::Password => script.bind_proof_password,
-        }
-    }
-
-    fn proof_autocomplete(method: &BindMethod) -> &'static str {
-        match method {
-            BindMethod::BindCode => "one-time-code",
-            BindMethod::Password => "current-password",
-        }
-    }
 }

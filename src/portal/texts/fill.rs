@@ -55,8 +55,15 @@ pub fn fill(text: &str, slots: &[Slot<'_>]) -> String {
             Some((slot, end))
         });
         if let Some((slot, end)) = slot {
+            let at = out.len();
             slot.write(&mut out);
+            if meet(out[..at].chars().next_back(), out[at..].chars().next()) {
+                out.insert(at, ' ');
+            }
             rest = &from[end + 1..];
+            if meet(rest.chars().next(), out.chars().next_back()) {
+                out.push(' ');
+            }
         } else {
             out.push('{');
             rest = &from[1..];
@@ -66,13 +73,19 @@ pub fn fill(text: &str, slots: &[Slot<'_>]) -> String {
     out
 }
 
+/// Whether a Chinese or Japanese character of the text stands beside a Latin one of a value: a space goes between.
+fn meet(text: Option<char>, value: Option<char>) -> bool {
+    let ideograph = |c: char| matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}');
+    text.is_some_and(ideograph) && value.is_some_and(|c| c.is_ascii_alphanumeric())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_kind_of_value_is_inserted() {
-        let cases: [(&str, &[Slot<'_>], &str); 7] = [
+        let cases: [(&str, &[Slot<'_>], &str); 11] = [
             ("Sign in to {site}", &[Slot::Site("Wiki")], "Sign in to Wiki"),
             ("{number}", &[Slot::Number(47)], "4 7"),
             ("{time} left", &[Slot::Time(65)], "1:05 left"),
@@ -83,6 +96,10 @@ mod tests {
                 "王** at a.b",
             ),
             ("{unknown} {", &[Slot::Site("x")], "{unknown} {"),
+            ("登录{site}", &[Slot::Site("Wiki")], "登录 Wiki"),
+            ("登录{site}", &[Slot::Site("知识库")], "登录知识库"),
+            ("{site}にログイン", &[Slot::Site("Wiki")], "Wiki にログイン"),
+            ("地址：{host}。", &[Slot::Host("a.b")], "地址：a.b。"),
             ("{{site}}", &[Slot::Site("x")], "{x}"),
         ];
         for (text, slots, expected) in cases {

@@ -95,8 +95,6 @@ catalogue! {
         step_confirm,
         /// Button that opens WeChat on this phone.
         open_wechat,
-        /// Above the number that must be remembered.
-        remember_number,
         /// Opens the code on a phone.
         other_phone,
         /// Button to WeChat's own page.
@@ -145,6 +143,20 @@ catalogue! {
         switch_account,
         /// Action: start page.
         home,
+        /// Binding: method.
+        method_bind_code,
+        /// Binding: method.
+        method_password,
+        /// Binding: field: which account.
+        bind_login,
+        /// Binding: field: bind code.
+        bind_proof_code,
+        /// Binding: field: password.
+        bind_proof_password,
+        /// Binding: button.
+        bind_submit,
+        /// Binding: button.
+        bind_create,
     }
 }
 
@@ -219,20 +231,6 @@ catalogue! {
         bind_detail,
         /// Binding only.
         bind_only_detail,
-        /// Method.
-        method_bind_code,
-        /// Method.
-        method_password,
-        /// Field: which account.
-        bind_login,
-        /// Field: bind code.
-        bind_proof_code,
-        /// Field: password.
-        bind_proof_password,
-        /// Button.
-        bind_submit,
-        /// Button.
-        bind_create,
         /// Accept on the phone.
         bind_accept,
         /// What the phone shows.
@@ -271,5 +269,122 @@ const fn problem(title: &'static str, message: &'static str, next_step: &'static
         title,
         message,
         next_step,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const OTHERS: [Locale; 3] = [Locale::ZhCn, Locale::ZhTw, Locale::Ja];
+
+    fn entries(texts: &Texts) -> Vec<(&'static str, &'static str)> {
+        [texts.page.entries(), texts.script.entries()].concat()
+    }
+
+    fn placeholders(text: &str) -> BTreeSet<&str> {
+        text.split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next())
+            .collect()
+    }
+
+    #[test]
+    fn every_language_has_every_text_with_the_same_placeholders() {
+        let english = entries(Texts::of(Locale::En));
+        for locale in OTHERS {
+            for ((name, text), (_, original)) in entries(Texts::of(locale)).into_iter().zip(&english) {
+                assert!(!text.trim().is_empty(), "{} {name}", locale.tag());
+                assert_eq!(placeholders(text), placeholders(original), "{} {name}", locale.tag());
+            }
+        }
+    }
+
+    #[test]
+    fn every_placeholder_is_one_that_can_be_filled() {
+        for (name, text) in entries(Texts::of(Locale::En)) {
+            for placeholder in placeholders(text) {
+                assert!(
+                    ["host", "name", "number", "seconds", "site", "time"].contains(&placeholder),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_language_is_left_in_english() {
+        let english = entries(Texts::of(Locale::En));
+        for locale in OTHERS {
+            for ((name, text), (_, original)) in entries(Texts::of(locale)).into_iter().zip(&english) {
+                assert!(text != *original && !text.is_ascii(), "{} {name}", locale.tag());
+            }
+            for code in Code::ALL {
+                let ProblemText {
+                    title,
+                    message,
+                    next_step,
+                } = Texts::of(locale).problem(code);
+                assert!(
+                    [title, message, next_step].iter().all(|text| !text.is_ascii()),
+                    "{} {code:?}",
+                    locale.tag()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_says_what_happened_and_what_to_do() {
+        for locale in [Locale::En, Locale::ZhCn, Locale::ZhTw, Locale::Ja] {
+            let texts = Texts::of(locale);
+            let causes = [LoopCause::Clock, LoopCause::CookieRefused, LoopCause::WrongOrigin].map(|c| texts.circle(c));
+            let problems: Vec<_> = Code::ALL
+                .iter()
+                .map(|code| texts.problem(*code))
+                .chain(causes)
+                .collect();
+            for problem in &problems {
+                for text in [problem.title, problem.message, problem.next_step] {
+                    assert!(
+                        !text.is_empty() && !text.contains(['{', '<', '&']),
+                        "{} {text:?}",
+                        locale.tag()
+                    );
+                }
+                assert!(
+                    problem.title.chars().count() <= 45,
+                    "{} {}",
+                    locale.tag(),
+                    problem.title
+                );
+                assert!(
+                    !problem.title.ends_with(['.', '。']),
+                    "{} {}",
+                    locale.tag(),
+                    problem.title
+                );
+                assert!(
+                    problem.message.ends_with(['.', '。']),
+                    "{} {}",
+                    locale.tag(),
+                    problem.message
+                );
+                assert!(
+                    problem.next_step.ends_with(['.', '。']),
+                    "{} {}",
+                    locale.tag(),
+                    problem.next_step
+                );
+            }
+            let titles: BTreeSet<_> = problems.iter().map(|problem| problem.title).collect();
+            assert!(
+                titles.len() >= problems.len() - 1,
+                "{}: two refusals with one title",
+                locale.tag()
+            );
+        }
     }
 }

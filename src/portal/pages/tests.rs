@@ -1,0 +1,419 @@
+//! What holds for every page, whatever it says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::config::settings::BindMethod;
+use crate::portal::code::Code;
+
+const ID: &str = "AWjN3mEq4nYB2Qk7v0cTzXr5sLwP9aGd";
+const LOCALES: [Locale; 4] = [Locale::ZhCn, Locale::ZhTw, Locale::En, Locale::Ja];
+const HOSTILE: &str = "</script><script>alert(1)</script><!--\"'><img src=x onerror=alert(1)>&amp;\u{2028}{name}";
+const METHODS: [BindMethod; 2] = [BindMethod::BindCode, BindMethod::Password];
+
+fn shell(locale: Locale, text: &str) -> Shell<'_> {
+    Shell {
+        locale,
+        title: text,
+        logo_url: Some("/.menshen/branding/logo"),
+        background_url: Some("/.menshen/branding/background"),
+        css_url: Some("/.menshen/branding/css"),
+        sandbox: true,
+        site: Some(SiteLabel {
+            name: text,
+            host: "wiki.example.com",
+        }),
+    }
+}
+
+fn tab(text: &str) -> Tab<'_> {
+    Tab {
+        id: "staff",
+        display_name: text,
+        url: "/.menshen/login?connection=staff",
+        bind_methods: &METHODS,
+        may_create: true,
+    }
+}
+
+fn ticket(text: &str) -> TicketView<'_> {
+    TicketView {
+        id: ID,
+        expires_in: 120,
+        qr: "data:image/png;base64,AA==",
+        open_url: Some(text),
+        number: Some(47),
+    }
+}
+
+fn login<'a>(locale: Locale, text: &'a str, tabs: &'a [Tab<'a>]) -> LoginPage<'a> {
+    LoginPage {
+        shell: shell(locale, text),
+        tabs,
+        connection: "staff",
+        way: Way::Code(ticket(text)),
+        rd: text,
+        hand_back_rd: true,
+        in_wechat: false,
+        mobile: true,
+        switching: false,
+        simulated_phone_url: Some(text),
+    }
+}
+
+fn ticket_page<'a>(locale: Locale, text: &'a str, state: TicketState<'a>) -> TicketPage<'a> {
+    TicketPage {
+        shell: shell(locale, text),
+        id: ID,
+        state,
+        rd: Some(text),
+        new_code_url: text,
+        in_wechat: false,
+        simulated_phone_url: Some(text),
+    }
+}
+
+/// Every page in every state, filled with this text wherever a text goes.
+fn every_page(locale: Locale, text: &str) -> Vec<String> {
+    let shell = shell(locale, text);
+    let tabs = [
+        tab(text),
+        Tab {
+            id: "other",
+            ..tab(text)
+        },
+    ];
+    let login = login(locale, text, &tabs);
+    let name = Some(text);
+    let states = [
+        TicketState::Pending {
+            qr: text,
+            expires_in: 120,
+            open_url: Some(text),
+            number: Some(47),
+        },
+        TicketState::Scanned { number: Some(47), name },
+        TicketState::Bind {
+            methods: &METHODS,
+            may_create: true,
+            error: Some(Code::ProofWrong),
+        },
+        TicketState::Confirmed {
+            name,
+            other_user: false,
+        },
+        TicketState::Confirmed { name, other_user: true },
+        TicketState::Ended {
+            code: Code::WrongNumber,
+        },
+    ];
+    let actions = [
+        Action::SignIn { url: text },
+        Action::SwitchAccount { url: text },
+        Action::TryAgain { url: text },
+        Action::Home { url: text },
+        Action::SignOut,
+    ];
+    let problem = |problem| {
+        ProblemPage {
+            shell,
+            problem,
+            request_id: text,
+            actions: &actions,
+        }
+        .render()
+    };
+    let mut pages = vec![
+        login.render(),
+        LoginPage {
+            in_wechat: true,
+            ..login
+        }
+        .render(),
+        LoginPage {
+            way: Way::Start { url: text },
+            ..login
+        }
+        .render(),
+        LogoutPage {
+            shell,
+            name,
+            back_url: text,
+        }
+        .render(),
+        LoggedOutPage { shell, login_url: text }.render(),
+        LandingPage {
+            shell,
+            open_url: Some(text),
+        }
+        .render(),
+    ];
+    pages.extend(states.map(|state| ticket_page(locale, text, state).render()));
+    pages.extend(Code::ALL.map(|code| problem(Problem::Code(code))));
+    pages.extend(
+        [LoopCause::Clock, LoopCause::CookieRefused, LoopCause::WrongOrigin].map(|c| problem(Problem::Loop(c))),
+    );
+    pages
+}
+
+/// Start tags, `<name …>`; attribute values hold no `>` because they are escaped.
+fn tags(html: &str) -> impl Iterator<Item = &str> {
+    html.split('<')
+        .skip(1)
+        .filter(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()))
+        .map(|part| {
+            let end = part.find('>').expect("an unfinished tag");
+            &part[..end]
+        })
+}
+
+/// The tag with the values of its attributes taken out.
+fn skeleton(tag: &str) -> String {
+    tag.split('"').step_by(2).collect()
+}
+
+fn config(html: &str) -> serde_json::Value {
+    let (_, rest) = html.split_once("id=\"menshen\">").unwrap();
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn no_page_needs_more_than_the_policy_allows() {
+    for page in LOCALES.iter().flat_map(|locale| every_page(*locale, "plain")) {
+        for tag in tags(&page) {
+            let skeleton = skeleton(tag);
+            assert!(!skeleton.contains("style=") && !skeleton.contains(" on"), "{tag}");
+            assert!(!tag.starts_with("style"), "{tag}");
+            assert!(!tag.starts_with("script") || tag.contains("src=\"/.menshen/") || tag.contains("application/json"));
+        }
+        assert!(!page.contains("javascript:"));
+    }
+}
+
+#[test]
+fn hostile_text_stays_text_on_every_page() {
+    let allowed = every_page(Locale::En, "plain");
+    for locale in LOCALES {
+        for (page, plain) in every_page(locale, HOSTILE).iter().zip(&allowed) {
+            assert!(!page.contains("<script>") && !page.contains("<img src=x"), "{page}");
+            let names = |html: &str| tags(html).map(|tag| skeleton(tag).replace("=", "")).collect::<Vec<_>>();
+            assert_eq!(names(page), names(plain));
+        }
+    }
+}
+
+#[test]
+fn the_script_reads_exactly_what_the_view_holds() {
+    let tabs = [tab("x")];
+    let html = login(Locale::ZhCn, HOSTILE, &tabs).render();
+    let config = config(&html);
+    assert_eq!(config["rd"], HOSTILE);
+    assert_eq!(config["ticket"]["open_url"], HOSTILE);
+    assert_eq!(config["ticket"]["id"], ID);
+    assert_eq!(config["ticket"]["number"], 47);
+    assert_eq!(config["way"], "open");
+    assert_eq!(
+        config["problems"]["phone_taken"]["title"],
+        Texts::of(Locale::ZhCn).problem(Code::PhoneTaken).title
+    );
+}
+
+#[test]
+fn every_element_and_text_that_the_script_uses_exists() {
+    let source = include_str!("assets/login.js");
+    let tabs = [tab("x")];
+    let html = login(Locale::En, "x", &tabs).render();
+    let texts = config(&html)["texts"].as_object().unwrap().clone();
+    let names = |start: &str, end: fn(char) -> bool| {
+        let rest = source.split(start).skip(1);
+        rest.map(|rest| rest.split(end).next().unwrap().to_owned())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    for id in names("$(\"", |c| c == '"') {
+        assert!(html.contains(&format!(" id=\"{id}\"")), "no element {id}");
+    }
+    let used = names("texts.", |c: char| !c.is_ascii_alphabetic() && c != '_');
+    for name in &used {
+        assert!(texts.contains_key(name), "no text {name}");
+    }
+    // Chosen by the server for the way of this page.
+    let initial = |name: &str| name.starts_with("pending");
+    for name in texts.keys().filter(|name| !initial(name)) {
+        assert!(used.contains(name), "unused text {name}");
+    }
+}
+
+#[test]
+fn the_login_page_weighs_less_than_40_kilobytes() {
+    let files: usize = [assets::stylesheet_url(), assets::script_url(), assets::icon_url()]
+        .map(|url| asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap().bytes.len())
+        .iter()
+        .sum();
+    for locale in LOCALES {
+        let tabs = [tab("微信扫码登录")];
+        let html = login(locale, "知识库", &tabs).render();
+        assert!(
+            html.len() + files < 40 * 1024,
+            "{}: {} + {files}",
+            locale.tag(),
+            html.len()
+        );
+    }
+}
+
+#[test]
+fn the_host_and_the_sandbox_are_named_on_every_page() {
+    for locale in LOCALES {
+        for page in every_page(locale, "plain") {
+            assert!(page.contains("<bdi>wiki.example.com</bdi>"));
+            assert!(page.contains(Texts::of(locale).page.sandbox_banner));
+            assert!(page.contains(&format!("<html lang=\"{}\">", locale.tag())));
+        }
+    }
+    let shell = Shell {
+        sandbox: false,
+        ..shell(Locale::En, "plain")
+    };
+    assert!(!LoggedOutPage { shell, login_url: "/" }.render().contains("sandbox"));
+}
+
+#[test]
+fn a_single_connection_shows_no_tabs() {
+    let one = [tab("x")];
+    let two = [
+        tab("x"),
+        Tab {
+            id: "other",
+            ..tab("y")
+        },
+    ];
+    assert!(!login(Locale::En, "x", &one).render().contains("<nav"));
+    let html = login(Locale::En, "x", &two).render();
+    assert_eq!(html.matches("aria-current=\"page\"").count(), 1);
+}
+
+#[test]
+fn the_binding_forms_are_there_only_for_connections_that_ask() {
+    let asks = [tab("x")];
+    let silent = [Tab {
+        bind_methods: &[],
+        ..tab("x")
+    }];
+    let strict = [Tab {
+        may_create: false,
+        bind_methods: &METHODS[..1],
+        ..tab("x")
+    }];
+    let forms = |tabs: &[Tab<'_>]| login(Locale::En, "x", tabs).render().matches("<form ").count();
+    assert_eq!((forms(&asks), forms(&silent), forms(&strict)), (3, 0, 1));
+}
+
+#[test]
+fn without_javascript_the_login_page_leads_to_the_ticket() {
+    let tabs = [tab("x")];
+    let page = login(Locale::En, "/a b?c=d&e", &tabs);
+    let url = format!("/.menshen/tickets/{ID}/page?rd=%2Fa%20b%3Fc%3Dd%26e");
+    let refresh = format!("<noscript><meta http-equiv=\"refresh\" content=\"0; url={url}\"></noscript>");
+    assert!(page.render().contains(&refresh));
+    let short = LoginPage {
+        hand_back_rd: false,
+        ..page
+    }
+    .render();
+    assert!(short.contains(&format!("url=/.menshen/tickets/{ID}/page\"")));
+}
+
+#[test]
+fn the_ticket_page_reloads_only_while_it_waits() {
+    let cases = [
+        (
+            TicketState::Pending {
+                qr: "x",
+                expires_in: 9,
+                open_url: None,
+                number: None,
+            },
+            true,
+            0,
+        ),
+        (
+            TicketState::Scanned {
+                number: Some(47),
+                name: None,
+            },
+            true,
+            1,
+        ),
+        (
+            TicketState::Bind {
+                methods: &METHODS,
+                may_create: false,
+                error: None,
+            },
+            false,
+            3,
+        ),
+        (
+            TicketState::Confirmed {
+                name: None,
+                other_user: false,
+            },
+            false,
+            2,
+        ),
+        (
+            TicketState::Ended {
+                code: Code::TicketExpired,
+            },
+            false,
+            0,
+        ),
+    ];
+    for (state, reloads, forms) in cases {
+        let html = ticket_page(Locale::En, "/x", state).render();
+        assert_eq!(html.contains("http-equiv=\"refresh\""), reloads, "{state:?}");
+        assert_eq!(html.matches("<form ").count(), forms, "{state:?}");
+    }
+    let confirmed = ticket_page(
+        Locale::En,
+        "/x",
+        TicketState::Confirmed {
+            name: None,
+            other_user: false,
+        },
+    )
+    .render();
+    assert!(confirmed.contains(&format!("action=\"/.menshen/tickets/{ID}/redeem\"")));
+    assert!(confirmed.contains("name=\"rd\" value=\"/x\""));
+}
+
+#[test]
+fn the_number_is_named_digit_by_digit() {
+    let html = ticket_page(
+        Locale::En,
+        "/",
+        TicketState::Scanned {
+            number: Some(47),
+            name: None,
+        },
+    )
+    .render();
+    assert!(html.contains("role=\"img\" aria-label=\"The number is 4 7\">47<"));
+}
+
+#[test]
+fn a_problem_names_status_code_and_request() {
+    let shell = shell(Locale::En, "x");
+    let page = |problem| {
+        ProblemPage {
+            shell,
+            problem,
+            request_id: "req-1",
+            actions: &[],
+        }
+        .render()
+    };
+    let html = page(Problem::Code(Code::UpstreamTimeout));
+    assert!(html.contains("504 upstream_timeout") && html.contains("<code>req-1</code>"));
+    assert!(page(Problem::Loop(LoopCause::CookieRefused)).contains("loop_cookie"));
+}
