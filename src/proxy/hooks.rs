@@ -1,0 +1,575 @@
+//! Pingora's hooks. Each is thin: it collects, calls one function, and applies what that says.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use axum::body::Body;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tracing::{info, warn};
+
+use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
+use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
+use crate::gate::request_class::{Class, mints_ticket};
+use crate::identity::outgoing::Outgoing;
+use crate::portal::code::Code;
+use crate::portal::context::{OwnCookieValues, RequestContext};
+use crate::portal::login_page::{encode_query, set_cookies};
+use crate::portal::problem::{Problem, Style};
+use crate::proxy::admission::{Admitted, Head, Refusal};
+use crate::proxy::bridge;
+use crate::proxy::client_address::ClientAddress;
+use crate::proxy::cookies::{self, Found};
+use crate::proxy::outgoing::{Forwarding, Returning};
+use crate::proxy::snapshot::Snapshot;
+use crate::session::cache::CachedSession;
+use crate::session::registry::Lookup;
+
+/// The gateway as Pingora sees it; one for each kind of listener.
+#[derive(Debug, Clone)]
+pub struct Hooks {
+    /// The configuration in use.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Everything here is answered with a redirect to HTTPS.
+    pub redirect_to_https: bool,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub struct RequestState {
+    snapshot: Arc<Snapshot>,
+    request_id: Arc<str>,
+    started: Instant,
+    /// Set when something was decided: for the log.
+    decision: &'static str,
+    context: Option<RequestContext>,
+    forward: Option<Forward>,
+    style: Style,
+}
+
+/// A request that goes to an upstream.
+#[derive(Debug)]
+struct Forward {
+    at: At,
+    client: ClientAddress,
+    secure: bool,
+    authority: String,
+    port: u16,
+    path_and_query: Option<String>,
+    upstream_host: Option<String>,
+    path_prefix: Option<String>,
+    identity: Option<Arc<Outgoing>>,
+    session: Option<Arc<CachedSession>>,
+}
+
+/// What examining a request came to.
+enum Verdict {
+    Forward(Box<Forward>),
+    Answer(Response<Body>),
+    Portal(String),
+}
+
+#[async_trait]
+impl ProxyHttp for Hooks {
+    type CTX = RequestState;
+
+    fn new_ctx(&self) -> RequestState {
+        RequestState {
+            snapshot: self.snapshot.load_full(),
+            request_id: request_id(),
+            started: Instant::now(),
+            decision: "none",
+            context: None,
+            forward: None,
+            style: Style::Json,
+        }
+    }
+
+    /// None: compression would allocate for every request, and nothing is compressed here.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestState) -> Result<()> {
+        session.set_keepalive(Some(KEEPALIVE));
+        session.set_total_drain_timeout(Some(DRAIN));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestState) -> Result<bool> {
+        match self.examine(session, ctx).await {
+            Verdict::Forward(forward) => {
+                ctx.forward = Some(*forward);
+                Ok(false)
+            }
+            Verdict::Answer(response) => {
+                bridge::write_response(session, response).await?;
+                Ok(true)
+            }
+            Verdict::Portal(target) => {
+                self.answer_portal(session, ctx, &target).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestState) -> Result<Box<HttpPeer>> {
+        let Some(forward) = &mut ctx.forward else { return Error::e_explain(ErrorType::InternalError, "undecided") };
+        let site = forward.at.site;
+        let (Some(upstreams), Some(settings)) = (ctx.snapshot.upstreams.get(site), ctx.snapshot.settings.sites.get(site))
+        else {
+            return Error::e_explain(ErrorType::InternalError, "no such site");
+        };
+        let Some(chosen) = upstreams.choose(forward.client.address) else {
+            return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
+        };
+        forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
+        forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
+        Ok(Box::new(chosen.peer))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let Some(forward) = &ctx.forward else { return Error::e_explain(ErrorType::InternalError, "undecided") };
+        let snapshot = &ctx.snapshot;
+        let prefixed = forward.path_prefix.as_ref().map(|prefix| {
+            let target = forward.path_and_query.as_deref().unwrap_or_else(|| target_of(session.req_header()));
+            format!("{prefix}{target}")
+        });
+        Forwarding {
+            managed: &snapshot.managed,
+            own_cookies: &snapshot.own_cookies,
+            allowed_headers: snapshot.settings.sites.get(forward.at.site).map_or(&[], |site| &site.allowed_headers),
+            client: &forward.client,
+            client_headers: &session.req_header().headers,
+            secure: forward.secure,
+            host: &forward.authority,
+            upstream_host: forward.upstream_host.as_deref(),
+            port: forward.port,
+            identity: forward.identity.as_deref(),
+            request_id: &ctx.request_id,
+            path_and_query: prefixed.as_deref().or(forward.path_and_query.as_deref()),
+        }
+        .apply(upstream_request)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let Some(forward) = &ctx.forward else { return Ok(()) };
+        if upstream_response.status.is_informational() {
+            return Ok(());
+        }
+        let snapshot = &ctx.snapshot;
+        let host = ctx.context.as_ref().map_or("", |context| &context.host);
+        let renewed = forward.session.as_ref().and_then(|cached| {
+            let token = snapshot.registry.renew(&cached.session, host)?;
+            let now = snapshot.portal.inner().login.clock.now();
+            Some(snapshot.names.set_session(token, cached.session.expires_at - now))
+        });
+        Returning {
+            managed: &snapshot.managed,
+            own_cookies: &snapshot.own_cookies,
+            needs_login: snapshot.needs_login(forward.at),
+            renewed: renewed.as_deref(),
+            hsts: snapshot.hsts.as_ref(),
+        }
+        .apply(upstream_response)?;
+        upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestState) -> FailToProxy {
+        let (code, reuse) = match failure(error) {
+            Some(code) => (code, false),
+            None => return FailToProxy { error_code: 0, can_reuse_downstream: false },
+        };
+        let status = code.status().as_u16();
+        if session.response_written().is_some() {
+            return FailToProxy { error_code: status, can_reuse_downstream: false };
+        }
+        let target = target_of(session.req_header()).to_owned();
+        let headers = session.req_header().headers.clone();
+        let context = ctx.context.clone().unwrap_or_else(|| unknown_context(&ctx.request_id));
+        let portal = ctx.snapshot.portal.inner();
+        let response = portal.refuse(&context, &headers, ctx.style, &code.into(), &target);
+        if let Err(error) = bridge::write_response(session, response).await {
+            info!(request_id = &*ctx.request_id, %error, "error page not written");
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: reuse }
+    }
+
+    /// Method and path: a query may hold codes and tokens.
+    fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
+        format!("{} {} ({})", session.req_header().method, session.req_header().uri.path(), ctx.request_id)
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let head = session.req_header();
+        let site = ctx.forward.as_ref().map(|forward| forward.at.site).or(ctx.context.as_ref().and_then(|c| c.site));
+        let user = ctx.context.as_ref().and_then(|context| context.session.as_ref());
+        info!(
+            target: "access",
+            request_id = &*ctx.request_id,
+            client = ctx.context.as_ref().map(|context| context.address.to_string()),
+            host = ctx.context.as_ref().map(|context| &*context.host),
+            method = head.method.as_str(),
+            path = head.uri.path(),
+            status,
+            decision = ctx.decision,
+            site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
+            user = user.map(|user| &*user.session.person.id),
+            duration_ms = u64::try_from(ctx.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            bytes = session.body_bytes_sent(),
+            error = error.map(|error| error.etype().as_str()),
+        );
+    }
+}
+
+impl Hooks {
+    /// Reads the request and decides; nothing is written to the client yet.
+    async fn examine(&self, session: &Session, ctx: &mut RequestState) -> Verdict {
+        let snapshot = Arc::clone(&ctx.snapshot);
+        let request = session.req_header();
+        let raw = (request.version < Version::HTTP_2).then(|| session.as_downstream().to_h1_raw());
+        let target = raw.as_deref().and_then(raw_target).unwrap_or_else(|| request.raw_path());
+        let head = Head {
+            method: &request.method,
+            version: request.version,
+            target,
+            authority: request.uri.authority().map(http::uri::Authority::as_str),
+            headers: &request.headers,
+            raw: raw.as_deref(),
+            peer: peer(session),
+            tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+        };
+        let admitted = match Admitted::read(&head, &snapshot.trusted, &snapshot.head_limits) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refuse_unread(session, ctx, &head, &refusal),
+        };
+        ctx.style = match admitted.class {
+            Class::Navigation | Class::Submission => Style::Page,
+            Class::Grpc => Style::Grpc,
+            Class::Script | Class::WebSocket => Style::Json,
+        };
+        if snapshot.settings.limits.request_body.is_some_and(|limit| declares_more(&request.headers, limit)) {
+            // A site may allow more; it is asked below, once the site is known.
+        }
+        let mut context = self.context(ctx, request, &admitted);
+        let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
+        context.dead_session = dead;
+        let preflight = preflight(request);
+        let session_view = credential_state.session().map(|cached| view(cached));
+        let credential = match (&credential_state, &session_view) {
+            (Presented::Session(_), Some(view)) => Credential::Session(*view),
+            (Presented::InvalidToken, _) => Credential::InvalidToken,
+            (Presented::Unverifiable, _) => Credential::Unverifiable,
+            _ => Credential::None,
+        };
+        let decision = decide(
+            &RequestView {
+                method: &request.method,
+                host: &context.host,
+                port: context.port,
+                secure: admitted.secure,
+                certified: false,
+                path: &admitted.target.path,
+                class: admitted.class,
+                origin: origin(&request.headers),
+                preflight_for: preflight.as_ref(),
+                client: admitted.client.for_rules(),
+            },
+            &snapshot.gate,
+            &credential,
+        );
+        context.session = credential_state.session().cloned();
+        if self.redirect_to_https && !admitted.secure {
+            ctx.decision = "https_redirect";
+            ctx.context = Some(context.clone());
+            return Verdict::Answer(https_redirect(&snapshot, &context, &admitted));
+        }
+        self.apply(ctx, request, &admitted, context, decision).await
+    }
+
+    /// Turns a decision into something to write or to forward.
+    async fn apply(
+        &self,
+        ctx: &mut RequestState,
+        request: &RequestHeader,
+        admitted: &Admitted<'_>,
+        mut context: RequestContext,
+        decision: Decision,
+    ) -> Verdict {
+        let snapshot = Arc::clone(&ctx.snapshot);
+        let portal = snapshot.portal.inner();
+        ctx.decision = name(&decision);
+        let target = admitted.target.path_and_query();
+        let refuse = |context: &RequestContext, style: Style, problem: Problem| {
+            Verdict::Answer(portal.refuse(context, &request.headers, style, &problem, &target))
+        };
+        let verdict = match decision {
+            Decision::Forward { at, identified } => {
+                context.site = Some(at.site);
+                if let Some(limit) = snapshot.settings.sites.get(at.site).and_then(|site| site.request_body)
+                    && declares_more(&request.headers, limit)
+                {
+                    refuse(&context, ctx.style, Code::TooLarge.into())
+                } else {
+                    self.forward(ctx, request, admitted, &context, at, identified)
+                }
+            }
+            Decision::Preflight { origin, .. } => Verdict::Answer(preflight_answer(request, &origin)),
+            Decision::LoginPage { at } => {
+                context.site = Some(at.site);
+                if mints_ticket(&request.method, admitted.class) {
+                    match portal.login_in_place(&context, &request.headers, admitted.class, &target).await {
+                        Ok(response) => Verdict::Answer(portal.finish(&context, response)),
+                        Err(problem) => refuse(&context, Style::Page, problem),
+                    }
+                } else {
+                    refuse(&context, ctx.style, login_required(&target, None))
+                }
+            }
+            Decision::LoginRedirect { at } => {
+                context.site = Some(at.site);
+                let location = login_address(&target);
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::FOUND;
+                if let Ok(value) = location.try_into() {
+                    response.headers_mut().insert(header::LOCATION, value);
+                }
+                Verdict::Answer(portal.finish(&context, response))
+            }
+            Decision::Unauthorized { at, reason, cors_origin } => {
+                context.site = Some(at.site);
+                let problem = match reason {
+                    Unauthorized::LoginRequired => login_required(&target, cors_origin),
+                    Unauthorized::TokenInvalid => Problem { cors_origin, ..Code::TokenInvalid.into() },
+                };
+                refuse(&context, Style::Json, problem)
+            }
+            Decision::GrpcUnauthenticated { at } => {
+                context.site = Some(at.site);
+                refuse(&context, Style::Grpc, Code::LoginRequired.into())
+            }
+            Decision::Forbidden { at, cors_origin, .. } => {
+                context.site = Some(at.site);
+                refuse(&context, ctx.style, Problem { cors_origin, ..Code::Forbidden.into() })
+            }
+            Decision::CrossOrigin { at } => {
+                context.site = Some(at.site);
+                refuse(&context, ctx.style, Code::CrossOrigin.into())
+            }
+            Decision::Unavailable { at } => {
+                context.site = Some(at.site);
+                let code = if snapshot.registry.is_ready() { Code::StoreUnavailable } else { Code::NotReady };
+                refuse(&context, ctx.style, code.into())
+            }
+            Decision::SecureRedirect { at } => {
+                context.site = Some(at.site);
+                Verdict::Answer(https_redirect(&snapshot, &context, admitted))
+            }
+            Decision::Portal { site, public_host, downgraded } => {
+                context.site = site;
+                context.public_host = public_host;
+                if downgraded {
+                    Verdict::Answer(https_redirect(&snapshot, &context, admitted))
+                } else {
+                    Verdict::Portal(target.clone().into_owned())
+                }
+            }
+            Decision::VerificationFile { name } => Verdict::Answer(verification_file(&snapshot, &context, &name)),
+            Decision::Landing => Verdict::Answer(portal.landing(&context, &request.headers)),
+            Decision::Start => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::SEE_OTHER;
+                let login = http::HeaderValue::from_static("/.menshen/login");
+                response.headers_mut().insert(header::LOCATION, login);
+                Verdict::Answer(portal.finish(&context, response))
+            }
+            Decision::NotFound => refuse(&context, ctx.style, Code::NotFound.into()),
+            Decision::UnknownHost => refuse(&context, ctx.style, Code::UnknownHost.into()),
+            Decision::Ambiguous => refuse(&context, ctx.style, Code::BadRequest.into()),
+        };
+        let verdict = match verdict {
+            Verdict::Answer(mut response) if context.dead_session && ctx.decision != "portal" => {
+                if !response.headers().contains_key(header::SET_COOKIE) {
+                    set_cookies(response.headers_mut(), &[snapshot.names.clear_session()]);
+                }
+                Verdict::Answer(response)
+            }
+            verdict => verdict,
+        };
+        ctx.context = Some(context);
+        verdict
+    }
+
+    fn forward(
+        &self,
+        ctx: &RequestState,
+        request: &RequestHeader,
+        admitted: &Admitted<'_>,
+        context: &RequestContext,
+        at: At,
+        identified: bool,
+    ) -> Verdict {
+        let snapshot = &ctx.snapshot;
+        let session = context.session.clone().filter(|_| identified);
+        let identity = match (&session, snapshot.plans.get(at.site)) {
+            (Some(cached), Some(plan)) => {
+                let now = snapshot.portal.inner().login.clock.now();
+                match cached.outgoing(at.site, snapshot.generation, plan, &snapshot.keyring.signing, now) {
+                    Ok(outgoing) => Some(outgoing),
+                    Err(error) => {
+                        warn!(request_id = &*ctx.request_id, %error, "no assertion, request refused");
+                        let problem = Code::NotReady.into();
+                        let portal = snapshot.portal.inner();
+                        let target = admitted.target.path_and_query();
+                        return Verdict::Answer(portal.refuse(context, &request.headers, ctx.style, &problem, &target));
+                    }
+                }
+            }
+            _ => None,
+        };
+        let rewritten = admitted.target.path_and_query();
+        Verdict::Forward(Box::new(Forward {
+            at,
+            client: admitted.client,
+            secure: admitted.secure,
+            authority: context.authority(),
+            port: context.port.unwrap_or(if admitted.secure { 443 } else { 80 }),
+            path_and_query: (request.raw_path() != rewritten.as_bytes()).then(|| rewritten.into_owned()),
+            upstream_host: None,
+            path_prefix: None,
+            identity,
+            session,
+        }))
+    }
+
+    /// What the portal needs to know; the decision adds the site.
+    fn context(&self, ctx: &RequestState, request: &RequestHeader, admitted: &Admitted<'_>) -> RequestContext {
+        let names = &ctx.snapshot.names;
+        let one = |name: &str| match cookies::find(&request.headers, name.as_bytes()) {
+            Found::Value(value) => Some(value.to_vec()),
+            Found::Absent | Found::Conflict => None,
+        };
+        let host = admitted.authority.host.clone().into_owned();
+        let own = OwnOrigin { secure: admitted.secure, host: &host, port: admitted.authority.port };
+        RequestContext {
+            request_id: self.request_id(ctx, request, admitted),
+            address: admitted.client.address,
+            limit_key: admitted.client.limit_key(),
+            port: admitted.authority.port,
+            secure: admitted.secure,
+            site: None,
+            public_host: false,
+            same_origin: is_same_origin_call(&request.headers, &own),
+            session: None,
+            dead_session: false,
+            cookies: OwnCookieValues {
+                ticket: one(&names.ticket),
+                browser: one(&names.browser),
+                last_user: one(&names.last_user),
+            },
+            host,
+        }
+    }
+
+    /// A trusted peer's id where it has the form of one, else our own.
+    fn request_id(&self, ctx: &RequestState, request: &RequestHeader, admitted: &Admitted<'_>) -> Arc<str> {
+        let sent = request.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        match sent {
+            Some(id) if admitted.client.peer_trusted && is_request_id(id) => Arc::from(id),
+            _ => Arc::clone(&ctx.request_id),
+        }
+    }
+
+    /// The session of the cookie, and whether there is a cookie that is none.
+    async fn find_session(
+        &self,
+        snapshot: &Snapshot,
+        request: &RequestHeader,
+        context: &RequestContext,
+    ) -> (Presented, bool) {
+        if has_own_bearer(&request.headers) {
+            return (Presented::InvalidToken, false);
+        }
+        match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
+            Found::Absent => (Presented::None, false),
+            Found::Conflict => (Presented::None, true),
+            Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
+                Lookup::Live(cached) => (Presented::Session(cached), false),
+                Lookup::Dead => (Presented::None, true),
+                Lookup::Unverifiable => (Presented::Unverifiable, false),
+            },
+        }
+    }
+
+    fn refuse_unread(
+        &self,
+        session: &Session,
+        ctx: &mut RequestState,
+        head: &Head<'_>,
+        refusal: &Refusal,
+    ) -> Verdict {
+        ctx.decision = "refused";
+        info!(request_id = &*ctx.request_id, reason = &*refusal.reason, "request refused");
+        let mut context = unknown_context(&ctx.request_id);
+        context.address = head.peer;
+        context.limit_key = head.peer;
+        let portal = ctx.snapshot.portal.inner();
+        let mut response =
+            portal.refuse(&context, &session.req_header().headers, Style::Json, &refusal.code.into(), "/");
+        if refusal.closes && head.version < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+        }
+        ctx.context = Some(context);
+        Verdict::Answer(response)
+    }
+
+    async fn answer_portal(&self, session: &mut Session, ctx: &mut RequestState, target: &str) -> Result<()> {
+        let Some(context) = ctx.context.clone() else { return Error::e_explain(ErrorType::InternalError, "undecided") };
+        let portal = ctx.snapshot.portal.clone();
+        let mut response = match bridge::read_request(session, target).await? {
+            Ok(request) => portal.answer(context.clone(), request).await,
+            Err(code) => {
+                let headers = session.req_header().headers.clone();
+                portal.inner().refuse(&context, &headers, ctx.style, &code.into(), target)
+            }
+        };
+        if context.dead_session && !response.headers().contains_key(header::SET_COOKIE) {
+            set_cookies(response.headers_mut(), &[ctx.snapshot.names.clear_session()]);
+        }
+        bridge::write_response(session, response).await
+    }
+}
+
+/// What a client presented.
+enum Presented {
+    None,
+    Session(Arc<CachedSession>),
+    InvalidToken,
+    Unverifiable,
+}
+
+impl Presented {
+    fn session(&self) -> Option<&Arc<CachedSession>> {
+        match self {
+            Self::Session(cached) => Some(cached),
+            _ => None,
+        }
+    }
+}
