@@ -139,3 +139,143 @@ fn count(number: usize, noun: &str) -> String {
 const RED: &str = "\u{1b}[1;31m";
 const YELLOW: &str = "\u{1b}[1;33m";
 const PLAIN: &str = "\u{1b}[0m";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    struct Machine(BTreeMap<PathBuf, String>);
+
+    impl Surroundings for Machine {
+        fn variable(&self, _name: &str) -> Option<String> {
+            None
+        }
+
+        fn read(&self, path: &Path, _limit: u64) -> io::Result<Vec<u8>> {
+            self.0
+                .get(path)
+                .map(|text| text.clone().into_bytes())
+                .ok_or(io::ErrorKind::NotFound.into())
+        }
+
+        fn world_readable(&self, _path: &Path) -> bool {
+            false
+        }
+
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+    }
+
+    fn check(source: &str, json: bool, colour: bool) -> (u8, String) {
+        let machine = Machine(BTreeMap::from([(PathBuf::from("m.toml"), source.to_owned())]));
+        let mut out = Vec::new();
+        let code = run_with(Path::new("m.toml"), &machine, json, &mut out, colour);
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    const VALID_FILE: &str = r#"
+[server]
+public_url = "http://127.0.0.1:8080"
+secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I"
+[[connections]]
+id = "staff"
+kind = "miniprogram-qr"
+app_id = "wx0123456789abcdef"
+app_secret = "0123456789abcdef0123456789abcdef"
+[[sites]]
+hosts = ["wiki.example.com"]
+upstreams = ["http://10.0.0.5:8080"]
+[[sites]]
+hosts = ["docs.example.com"]
+upstreams = ["http://10.0.0.6:8080"]
+"#;
+
+    #[test]
+    fn a_valid_file_is_counted_and_ends_with_0() {
+        let expected = (VALID, "m.toml is valid: 2 sites, 1 connection\n".to_owned());
+        assert_eq!(check(VALID_FILE, false, false), expected);
+    }
+
+    #[test]
+    fn warnings_alone_end_with_0() {
+        let (code, text) = check(&format!("{VALID_FILE}[login]\nnumber_matching = false\n"), false, false);
+        assert_eq!(code, VALID);
+        assert!(
+            text.starts_with("m.toml:17:19: warning: without number matching"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("m.toml is valid: 2 sites, 1 connection (1 warning)\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn mistakes_end_with_2_and_are_counted() {
+        let (code, text) = check(&format!("{VALID_FILE}[login]\nanswer = \"pge\"\nx = 1\n"), false, false);
+        assert_eq!(code, INVALID);
+        assert!(
+            text.contains("m.toml:17:10: error: `pge` is not known here\n    → did you mean \"page\"?\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("m.toml: 2 mistakes\n"), "{text}");
+        assert!(check("", false, false).1.ends_with("m.toml: 3 mistakes\n"));
+    }
+
+    #[test]
+    fn colour_paints_the_severity_alone() {
+        let (_, text) = check(&format!("{VALID_FILE}[login]\nanswer = \"pge\"\n"), false, true);
+        assert!(
+            text.contains("m.toml:17:10: \u{1b}[1;31merror\u{1b}[0m: `pge`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_with_every_mistake() {
+        let (code, text) = check(&format!("{VALID_FILE}[login]\nanswer = \"pge\"\n"), true, true);
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(code, INVALID);
+        let mistake = serde_json::json!({
+            "file": "m.toml",
+            "line": 17,
+            "column": 10,
+            "severity": "error",
+            "message": "`pge` is not known here",
+            "remedy": "did you mean \"page\"?",
+        });
+        let expected =
+            serde_json::json!({"file": "m.toml", "valid": false, "errors": 1, "warnings": 0, "mistakes": [mistake]});
+        assert_eq!(report, expected);
+        let report: serde_json::Value = serde_json::from_str(&check(VALID_FILE, true, false).1).unwrap();
+        assert_eq!(
+            (&report["valid"], &report["sites"], &report["connections"]),
+            (&true.into(), &2.into(), &1.into())
+        );
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_written_ends_with_1() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let machine = Machine(BTreeMap::new());
+        assert_eq!(
+            run_with(Path::new("m.toml"), &machine, false, &mut Full, false),
+            UNWRITTEN
+        );
+    }
+}

@@ -7,6 +7,7 @@
 use super::mistake::Fault;
 use super::settings::{Claim, HeaderSet};
 use super::values::is_token;
+use super::words::parse_choice;
 
 /// Reads the name of a header that carries identity.
 pub(super) fn parse_identity_header(text: &str) -> Result<String, Fault> {
@@ -88,7 +89,7 @@ pub(super) fn parse_cookie(text: &str) -> Result<String, Fault> {
 
 /// Reads the name of a claim in a header table.
 pub(super) fn parse_claim(text: &str) -> Result<Claim, Fault> {
-    super::section::parse_choice(text, &CLAIMS)
+    parse_choice(text, &CLAIMS)
 }
 
 /// A name as a backend may fold it.

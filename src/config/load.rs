@@ -2,8 +2,8 @@
 //!
 //! The document is parsed by the `toml` crate into a tree with positions, and the tree is walked by hand. serde would
 //! be shorter and stop at the first mistake of each table; an operator who is told one mistake per start gives up on
-//! the fifth. Errors of the TOML syntax are all reported too, but alone: before the structure is known, what a key means
-//! is a guess. Keys that stand there twice are the exception, since they break nothing else.
+//! the fifth. Errors of the TOML syntax are all reported too, but alone: before the structure is known, what a key
+//! means is a guess. Keys that stand there twice are the exception, since they break nothing else.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! What the operator wrote, and the validated settings that the program runs on.
 //!
-//! [`load`] turns a file into [`Settings`] or into every mistake in it, each with line, column and what to write
+//! [`load()`] turns a file into [`Settings`] or into every mistake in it, each with line, column and what to write
 //! instead. `schema` holds the keys and their defaults, `read` their types, `check` what they mean together.
 
 mod check;
@@ -9,6 +9,7 @@ mod header;
 mod host;
 mod load;
 mod mistake;
+mod node;
 mod path;
 mod read;
 mod reading;
@@ -23,6 +24,7 @@ mod tests;
 mod unsupported;
 mod upstream;
 mod values;
+mod words;
 
 use std::path::PathBuf;
 

@@ -66,7 +66,7 @@ pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
     if path == "/.menshen" || path.starts_with("/.menshen/") {
         return Err(Fault::new(
             format!("`{text}` is the gateway's own"),
-            "remove the rule: everything below /.menshen/ is answered by the gateway and by no application",
+            "choose another path: what is below /.menshen/ is answered by the gateway and by no application",
         ));
     }
     Ok(path)

@@ -28,7 +28,9 @@ pub(super) struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// Begins a run over `source`, the text of `file`.
     pub(super) fn new(file: &Path, source: &'a str, surroundings: &'a dyn Surroundings) -> Self {
-        let directory = file.parent().map(Path::to_path_buf).unwrap_or_default();
+        // `menshen.toml` alone has an empty parent, which means the working directory.
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new(".")).to_path_buf();
         let directory = std::path::absolute(&directory).unwrap_or(directory);
         Self {
             surroundings,
@@ -76,13 +78,14 @@ impl<'a> Reading<'a> {
         self.report(place, Severity::Warning, message.into(), remedy.into());
     }
 
-    /// Whether the value at this key, with all that is in it, was read without a mistake.
+    /// Whether the value at this key, with all that is in it and all that it is in, was read without a mistake.
     pub(super) fn sound(&self, key: &str) -> bool {
-        !self
+        let below = self
             .bad
             .range(key.to_owned()..)
             .take_while(|bad| bad.starts_with(key))
-            .any(|bad| is_within(bad, key))
+            .any(|bad| is_within(bad, key));
+        !below && !ancestors(key).any(|above| self.bad.contains(above))
     }
 
     /// Whether the operator wrote this key.
@@ -159,13 +162,9 @@ impl<'a> Reading<'a> {
     }
 
     fn place(&self, key: &str) -> Option<Range<usize>> {
-        let mut key = key;
-        loop {
-            if let Some(span) = self.places.get(key) {
-                return Some(span.clone());
-            }
-            key = &key[..key.rfind(['.', '['])?];
-        }
+        std::iter::once(key)
+            .chain(ancestors(key))
+            .find_map(|key| self.places.get(key).cloned())
     }
 
     fn report(&mut self, span: Option<Range<usize>>, severity: Severity, message: String, remedy: String) {
@@ -228,6 +227,11 @@ fn remedy_for(error: &io::Error) -> &'static str {
     }
 }
 
+/// The key paths above a key path, from the nearest on.
+fn ancestors(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(key), |key| key.rfind(['.', '[']).map(|end| &key[..end])).skip(1)
+}
+
 /// Whether `key` is `above` or lies below it.
 fn is_within(key: &str, above: &str) -> bool {
     key.strip_prefix(above)
@@ -269,7 +273,8 @@ mod tests {
             ("sites[10]", true),
             ("sites[0]", true),
             ("login.ticket_ttl", true),
-            ("sites[1].hosts[0].x", true),
+            ("sites[1].hosts[0].x", false),
+            ("sites[1].hosts[1]", true),
         ] {
             assert_eq!(reading.sound(key), sound, "{key}");
         }

@@ -1,9 +1,9 @@
 //! Conditions of routes: `user:`, `group:`, `phone:`, `email-domain:`, `connection:`, `network:`.
 
 use super::mistake::Fault;
-use super::section::nearest;
 use super::settings::Requirement;
 use super::values::{is_e164, parse_connection_id, parse_network};
+use super::words::nearest;
 
 /// Reads one entry of `require` or `require_all`.
 pub(super) fn parse_requirement(text: &str) -> Result<Requirement, Fault> {

@@ -290,7 +290,8 @@ pub const CONNECTION: &[Key] = &[
     required("id", "name: a-z, 0-9 and -, up to 31 characters"),
     required(
         "kind",
-        "\"miniprogram-qr\", \"miniprogram-launch\", \"website-qr\", \"official-account-qr\" or \"official-account-web\"",
+        "\"miniprogram-qr\", \"miniprogram-launch\", \"website-qr\", \"official-account-qr\" or \
+         \"official-account-web\"",
     ),
     is("display_name", "text", "\"微信扫码登录\""),
     required("app_id", "AppID"),

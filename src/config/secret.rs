@@ -11,8 +11,9 @@ use thiserror::Error;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
+use super::node::Node;
 use super::reading::Reading;
-use super::section::{Node, Section, parse_file_name};
+use super::section::{Section, parse_file_name};
 
 /// The system's random source does not answer.
 #[derive(Debug, Clone, Copy, Error)]

@@ -4,7 +4,7 @@
 //! the schema's default with the same parser, and reports what is wrong. Methods that return a plain value return a
 //! neutral stand-in after a mistake; nothing is ever started with it, because a file with a mistake yields no settings.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,118 +12,17 @@ use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::Fault;
+use super::node::{Node, describe_type, without_indices};
 use super::reading::{Reading, describe_size};
-use super::schema::{Key, Otherwise, TABLES};
+use super::schema::{Key, Otherwise};
 use super::values::{describe_duration, parse_duration, parse_size};
-
-/// A value with its key path; `span` is absent when the value is a default.
-pub(super) struct Node<'a> {
-    pub(super) key: String,
-    pub(super) value: &'a DeValue<'a>,
-    span: Option<Range<usize>>,
-}
+use super::words::{parse_choice, suggest};
 
 /// One table and the keys that it may have.
 pub(super) struct Section<'a> {
     path: String,
     keys: &'static [Key],
     table: Option<&'a DeTable<'a>>,
-}
-
-impl<'a> Node<'a> {
-    /// The string, or a mistake.
-    pub(super) fn text(&self, reading: &mut Reading<'_>) -> Option<&'a str> {
-        let text = self.value.as_str();
-        if text.is_none() {
-            self.mistyped(reading, "a string", "write it in double quotes");
-        }
-        text
-    }
-
-    /// The elements with their own key paths, or a mistake.
-    pub(super) fn elements(&self, reading: &mut Reading<'_>) -> Option<Vec<Node<'a>>> {
-        let Some(array) = self.value.as_array() else {
-            let remedy = match self.value {
-                DeValue::String(text) => format!("write [\"{}\"]", text.escape_default()),
-                DeValue::Table(_) => format!("write [[{}]] above each, with two brackets", self.key),
-                _ => "write it in square brackets".to_owned(),
-            };
-            self.mistyped(reading, "a list", &remedy);
-            return None;
-        };
-        let nodes = array.iter().enumerate().map(|(index, element)| {
-            let node = Node {
-                key: format!("{}[{index}]", self.key),
-                value: element.get_ref(),
-                span: self.span.is_some().then(|| element.span()),
-            };
-            if let Some(span) = &node.span {
-                reading.note(&node.key, span.clone());
-            }
-            node
-        });
-        Some(nodes.collect())
-    }
-
-    /// Key and value of each entry in the order of the file, or a mistake.
-    pub(super) fn entries(&self, reading: &mut Reading<'_>) -> Option<Vec<(&'a str, Node<'a>)>> {
-        let Some(table) = self.value.as_table() else {
-            self.mistyped(reading, "a table", "write it in braces: { name = \"value\" }");
-            return None;
-        };
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let nodes = entries.into_iter().map(|(name, value)| {
-            let node = Node {
-                key: format!("{}.{}", self.key, name.get_ref()),
-                value: value.get_ref(),
-                span: self.span.is_some().then(|| name.span()),
-            };
-            if let Some(span) = &node.span {
-                reading.note(&node.key, span.clone());
-            }
-            (name.get_ref().as_ref(), node)
-        });
-        Some(nodes.collect())
-    }
-
-    /// Parses the string; a fault is reported at this node.
-    pub(super) fn parse<T>(&self, reading: &mut Reading<'_>, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
-        let text = self.text(reading)?;
-        parse(text).map_err(|fault| reading.fault(&self.key, fault)).ok()
-    }
-
-    /// Parses each string of a list; `None` when one of them is bad, so that indices always mean the file's own.
-    pub(super) fn list<T>(
-        &self,
-        reading: &mut Reading<'_>,
-        parse: impl Fn(&str) -> Result<T, Fault>,
-    ) -> Option<Vec<T>> {
-        let elements = self.elements(reading)?;
-        let parsed: Vec<_> = elements.iter().map(|element| element.parse(reading, &parse)).collect();
-        parsed.into_iter().collect()
-    }
-
-    /// Reports that this is not the type that it should be.
-    pub(super) fn mistyped(&self, reading: &mut Reading<'_>, wanted: &str, remedy: &str) {
-        reading.error(
-            &self.key,
-            format!("`{}` is {wanted}, not {}", self.key, describe_type(self.value)),
-            remedy,
-        );
-    }
-
-    /// A whole number, not negative.
-    fn number(&self, reading: &mut Reading<'_>) -> Option<u64> {
-        let number = self
-            .value
-            .as_integer()
-            .and_then(|integer| u64::from_str_radix(integer.as_str(), integer.radix()).ok());
-        if number.is_none() {
-            self.mistyped(reading, "a whole number", "write digits without quotes");
-        }
-        number
-    }
 }
 
 impl<'a> Section<'a> {
@@ -169,9 +68,12 @@ impl<'a> Section<'a> {
             Some(value) => match value.get_ref() {
                 DeValue::Table(table) => Some(table),
                 other => {
+                    let header = without_indices(&key);
+                    let plural = format!("{name}s");
                     let remedy = match other {
-                        DeValue::Array(_) => format!("write [{key}], with single brackets"),
-                        _ => format!("write [{key}] on a line of its own and the keys below it"),
+                        DeValue::Array(_) if self.declared(&plural).is_some() => format!("did you mean `{plural}`?"),
+                        DeValue::Array(_) => format!("write [{header}], with single brackets"),
+                        _ => format!("write [{header}] on a line of its own and the keys below it"),
                     };
                     reading.error(
                         &key,
@@ -299,7 +201,7 @@ impl<'a> Section<'a> {
         name: &'static str,
         bounds: RangeInclusive<Duration>,
     ) -> Duration {
-        self.parse(reading, name, |text| {
+        let parse = |text: &str| {
             let duration = parse_duration(text)?;
             if bounds.contains(&duration) {
                 return Ok(duration);
@@ -310,6 +212,17 @@ impl<'a> Section<'a> {
                 format!("`{text}` is not between {least} and {most}"),
                 format!("write at the nearest \"{nearest}\""),
             ))
+        };
+        self.read(reading, name, |reading, node| {
+            if let DeValue::Integer(number) = node.value {
+                reading.error(
+                    &node.key,
+                    format!("`{}` is a duration, and {number} has no unit", node.key),
+                    format!("write \"{number}s\" if seconds are meant"),
+                );
+                return None;
+            }
+            node.parse(reading, parse)
         })
         .unwrap_or_default()
     }
@@ -342,7 +255,11 @@ impl<'a> Section<'a> {
         self.read(reading, name, |reading, node| {
             let size = match node.value {
                 DeValue::Integer(_) => node.number(reading)?,
-                _ => node.parse(reading, parse_size)?,
+                DeValue::String(_) => node.parse(reading, parse_size)?,
+                _ => {
+                    node.mistyped(reading, "a size", "write it as \"64KiB\" or \"100MiB\"");
+                    return None;
+                }
             };
             if bounds.contains(&size) {
                 return Some(size);
@@ -389,11 +306,15 @@ impl<'a> Section<'a> {
     pub(super) fn miss(&self, reading: &mut Reading<'_>, name: &'static str) {
         let declared = self.declared(name);
         debug_assert!(declared.is_some(), "{} is read and not declared", self.key(name));
-        if let Some(Key {
-            kind,
-            otherwise: Otherwise::Required,
-            ..
-        }) = declared
+        // Of a table that is not there, or is none, that has been said.
+        if let (
+            Some(_),
+            Some(Key {
+                kind,
+                otherwise: Otherwise::Required,
+                ..
+            }),
+        ) = (self.table, declared)
         {
             let key = self.key(name);
             reading.error(
@@ -415,34 +336,6 @@ impl<'a> Section<'a> {
     }
 }
 
-impl<'a> Node<'a> {
-    /// This value as a table with known keys; a mistyped one is empty.
-    pub(super) fn section(&self, reading: &mut Reading<'_>, keys: &'static [Key]) -> Section<'a> {
-        let table = self.value.as_table();
-        if table.is_none() {
-            self.mistyped(
-                reading,
-                "a table",
-                "write it in braces, or as [[…]] on a line of its own",
-            );
-        }
-        Section::open(reading, &self.key, keys, table)
-    }
-}
-
-/// The value that goes with a word, with a suggestion for a misspelt one.
-pub(super) fn parse_choice<T: Copy>(text: &str, options: &[(&str, T)]) -> Result<T, Fault> {
-    if let Some((_, value)) = options.iter().find(|(word, _)| *word == text) {
-        return Ok(*value);
-    }
-    let words: Vec<_> = options.iter().map(|(word, _)| *word).collect();
-    let remedy = match nearest(text, words.iter().copied()) {
-        Some(word) => format!("did you mean \"{word}\"?"),
-        None => format!("write one of {}", quote_all(&words)),
-    };
-    Err(Fault::new(format!("`{text}` is not known here"), remedy))
-}
-
 /// A file name that the operating system can take.
 pub(super) fn parse_file_name(text: &str) -> Result<String, Fault> {
     if text.is_empty() || text.contains('\0') {
@@ -458,61 +351,4 @@ pub(super) fn parse_file_name(text: &str) -> Result<String, Fault> {
         ));
     }
     Ok(text.to_owned())
-}
-
-/// What the type of a value is called.
-pub(super) fn describe_type(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "a number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
-
-/// Words in double quotes, separated by commas.
-pub(super) fn quote_all(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("\"{word}\""))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// The word that was probably meant.
-pub(super) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let folded = text.to_ascii_lowercase().replace('-', "_");
-    words
-        .map(|word| {
-            (
-                strsim::damerau_levenshtein(&folded, &word.to_ascii_lowercase().replace('-', "_")),
-                word,
-            )
-        })
-        .filter(|(distance, word)| *distance <= (word.len() / 3).min(3))
-        .min()
-        .map(|(_, word)| word)
-}
-
-fn suggest(name: &str, path: &str, keys: &'static [Key]) -> String {
-    if let Some(word) = nearest(name, keys.iter().map(|key| key.name)) {
-        return format!("did you mean `{word}`?");
-    }
-    let elsewhere: Vec<_> = TABLES
-        .iter()
-        .filter(|table| !table.path.is_empty() && table.keys.iter().any(|key| key.name == name))
-        .map(|table| match table.path.strip_suffix("[]") {
-            Some(list) => format!("[[{}]]", list.replace("[]", "")),
-            None => format!("[{}]", table.path.replace("[]", "")),
-        })
-        .collect();
-    if !elsewhere.is_empty() {
-        return format!("`{name}` belongs in {}", elsewhere.join(" or "));
-    }
-    let known: Vec<_> = keys.iter().map(|key| key.name).collect();
-    let place = if path.is_empty() { "the top of the file" } else { path };
-    format!("remove it; {place} takes {}", known.join(", "))
 }

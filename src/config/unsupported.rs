@@ -84,7 +84,7 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
                 refuse(
                     format!("sites[{index}].routes[{position}].{name}"),
                     &format!("`{name}`"),
-                    "write access = \"deny\" to keep everybody out, and let the application check groups from its headers",
+                    "write access = \"deny\" to keep everybody out, or let the application check its groups header",
                 );
             }
         }

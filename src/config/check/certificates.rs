@@ -42,7 +42,7 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
                         certificate.key.display(),
                         certificate.cert.display()
                     ),
-                    "name the two files that were issued together; the server's own certificate stands first in the chain",
+                    "name the two files that were issued together; the chain begins with the server's own certificate",
                 ),
                 _ => (
                     format!(

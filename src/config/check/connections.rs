@@ -145,8 +145,12 @@ fn check_one(reading: &mut Reading<'_>, settings: &Settings, index: usize, conne
     if sandbox_app && is_wechat(&settings.wechat.api_base) && reading.sound("wechat.api_base") {
         reading.error(
             &key("app_id"),
-            format!("`{}` is an app of the sandbox, and `wechat.api_base` is WeChat's", connection.app_id),
-            "write the AppID of your mini program, or api_base = \"http://127.0.0.1:9090\" in [wechat] for `menshen sandbox`",
+            format!(
+                "`{}` is an app of the sandbox, and `wechat.api_base` is WeChat's",
+                connection.app_id
+            ),
+            "write the AppID of your mini program, or for `menshen sandbox` api_base = \"http://127.0.0.1:9090\" in \
+             [wechat]",
         );
     }
     let secret = connection.app_secret.expose_secret();
@@ -229,15 +233,21 @@ fn check_link_prefixes(reading: &mut Reading<'_>, settings: &Settings) {
             QrKind::Wxacode { fallback: Some(prefix) } => prefix,
             QrKind::Wxacode { fallback: None } => continue,
         };
-        if !reading.sound(&key) {
+        if !reading.sound(&key) || !reading.written(&key) {
             continue;
         }
         let public = &settings.server.public_url;
         if reading.sound("server.public_url") && prefix.origin() != public.origin() {
             reading.warn(
                 &key,
-                format!("`{prefix}` is not below `public_url`: people who scan with another program see no page of the gateway"),
-                format!("write \"{}{}\", or have that host send the path here", settings.issuer(), prefix.path()),
+                format!(
+                    "`{prefix}` is not below `public_url`: who scans it with another program does not find the gateway"
+                ),
+                format!(
+                    "write \"{}{}\", or have that host send the path here",
+                    settings.issuer(),
+                    prefix.path()
+                ),
             );
         }
         let prefix = prefix.to_string();

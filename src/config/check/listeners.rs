@@ -72,11 +72,16 @@ fn check_against_public_url(reading: &mut Reading<'_>, settings: &Settings) {
     };
     if settings.https() {
         if server.trusted_proxies.is_empty() && reading.sound("server.trusted_proxies") {
-            for (index, _) in serving().filter(|(_, listen)| !listen.tls) {
+            for (index, listen) in serving().filter(|(_, listen)| !listen.tls) {
                 reading.error(
                     &format!("server.listen[{index}]"),
-                    "`public_url` is https, this listener is plain, and nobody is trusted to say that a request came by HTTPS: every login would loop",
-                    "add `tls` to [server], or trusted_proxies = [\"10.0.0.2/32\"] with the address of the proxy in front that does TLS",
+                    format!(
+                        "`public_url` is https, the listener `{}` is plain, and nobody is trusted to say that a \
+                         request came by HTTPS: every login would loop",
+                        listen.address
+                    ),
+                    "add `tls` to [server], or trusted_proxies = [\"10.0.0.2/32\"] with the address of the proxy in \
+                     front that does TLS",
                 );
             }
         }
@@ -94,8 +99,9 @@ fn check_against_public_url(reading: &mut Reading<'_>, settings: &Settings) {
             "write public_url = \"https://…\"",
         );
     }
-    if serving().any(|(_, listen)| listen.tls) {
-        let message = "`public_url` is http, and a listener speaks TLS: phones would be sent to the plain one, and cookies would not be Secure";
+    if serving().any(|(_, listen)| listen.tls) && reading.sound("server.tls") {
+        let message = "`public_url` is http, and a listener speaks TLS: cookies would not be Secure, and phones would \
+                       be sent to http";
         let https = settings.issuer().replacen("http://", "https://", 1);
         if serving().all(|(_, listen)| listen.tls) {
             reading.error("server.public_url", message, format!("write \"{https}\""));
@@ -204,7 +210,7 @@ fn check_trusted_proxies(reading: &mut Reading<'_>, settings: &Settings) {
         if wide {
             reading.warn(
                 &format!("server.trusted_proxies[{index}]"),
-                format!("`{network}` believes half the world: anybody in it can claim any address and host"),
+                format!("`{network}` is a wide network: every machine in it can claim any client address and host"),
                 "write the addresses of the proxies themselves, for example [\"10.0.0.2/32\"]",
             );
         }

@@ -31,7 +31,7 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
 }
 
 fn check_keys_at_rest(reading: &mut Reading<'_>, settings: &Settings) {
-    if settings.server.secret.is_none() && reading.sound("server.secret") {
+    if settings.server.secret.is_none() && reading.sound("server.secret") && reading.written("server") {
         reading.warn(
             "server.secret",
             "without `server.secret` the signing and sealing keys stand in the store in the clear",
@@ -40,9 +40,9 @@ fn check_keys_at_rest(reading: &mut Reading<'_>, settings: &Settings) {
     }
     let url = settings.store.url.expose_secret();
     let remote = url::Url::parse(url).is_ok_and(|url| {
-        let encrypted = url.query_pairs().any(|(name, value)| {
-            name == "sslmode" && value.starts_with("verify") || name == "sslmode" && value == "require"
-        });
+        let encrypted = url
+            .query_pairs()
+            .any(|(name, value)| name == "sslmode" && (value == "require" || value.starts_with("verify")));
         url.scheme().starts_with("postgres")
             && url.host_str().is_some_and(|host| !host.is_empty())
             && !is_loopback(&url)
@@ -111,9 +111,14 @@ fn check_identity(reading: &mut Reading<'_>, settings: &Settings) {
     let sets = std::iter::once(("identity.headers".to_owned(), &identity.headers)).chain(sites);
     for (key, set) in sets.collect::<Vec<(String, &HeaderSet)>>() {
         let written_here = reading.written(&key) || key == "identity.headers";
+        let place = if reading.written(&key) {
+            key.as_str()
+        } else {
+            "identity.assertion_header"
+        };
         if written_here && names(set).iter().any(|name| fold(name) == assertion) {
             reading.error(
-                &key,
+                place,
                 format!(
                     "`{}` carries the assertion and an identity header at once",
                     identity.assertion_header

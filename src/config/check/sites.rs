@@ -23,7 +23,7 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
         {
             reading.error(
                 &format!("sites[{index}].upstreams"),
-                "a site without upstreams is for forward-auth, which answers `trusted_proxies` only, and there are none",
+                "a site without upstreams is for forward-auth, which answers `trusted_proxies` only, and that is empty",
                 "add an upstream, or trusted_proxies = [\"10.0.0.2/32\"] with the address of the proxy that asks",
             );
         }
@@ -66,7 +66,11 @@ fn check_public_host(reading: &mut Reading<'_>, settings: &Settings) {
         if let Some(position) = site.hosts.iter().position(|pattern| matches(pattern, host)) {
             reading.warn(
                 &format!("sites[{index}].hosts[{position}]"),
-                format!("`{}` takes in the host of `public_url` ({host}), where the application's scripts then share the portal's origin: the account pages are off", describe(&site.hosts[position])),
+                format!(
+                    "`{}` takes in the host of `public_url` ({host}), where the application's scripts then share the \
+                     portal's origin: the account pages are off",
+                    describe(&site.hosts[position])
+                ),
                 "give `public_url` a host of its own, for example https://login.example.com",
             );
             return;
@@ -85,8 +89,9 @@ fn check_audiences(reading: &mut Reading<'_>, settings: &Settings) {
         reading.warn(
             &format!("sites[{index}].audience"),
             format!(
-                "the sites `{}` and `{}` have one audience: an assertion for one is good at the other",
-                other.name, site.name
+                "the site of `{}` has the audience `{}` already: an assertion for one is good at the other",
+                other.hosts.first().map(describe).unwrap_or_default(),
+                site.audience
             ),
             "give each an `audience` of its own",
         );
@@ -101,13 +106,16 @@ fn check_assertion_secret(reading: &mut Reading<'_>, settings: &Settings, index:
     match (&site.assertion_secret, settings.identity.algorithm == Algorithm::Hs256) {
         (None, true) => reading.error(
             &key,
-            format!("`identity.algorithm` is HS256, and the site `{}` has no `assertion_secret`", site.name),
+            format!(
+                "`identity.algorithm` is HS256, and the site `{}` has no `assertion_secret`",
+                site.name
+            ),
             "add assertion_secret = { env = \"…\" } of at least 32 bytes, or use ES256, which needs none",
         ),
         (Some(_), false) => reading.error(
             &key,
             "`assertion_secret` is for HS256 only",
-            "remove it, or write algorithm = \"HS256\" in [identity]; with other algorithms applications read /.menshen/jwks.json",
+            "remove it, or write algorithm = \"HS256\" in [identity]; for others applications read /.menshen/jwks.json",
         ),
         (Some(secret), true) if secret.expose_secret().len() < SHORTEST_HMAC_KEY => reading.error(
             &key,
@@ -116,12 +124,18 @@ fn check_assertion_secret(reading: &mut Reading<'_>, settings: &Settings, index:
         ),
         (Some(secret), true) => {
             let shared = settings.sites[..index].iter().any(|other| {
-                other.assertion_secret.as_ref().is_some_and(|other| other.expose_secret() == secret.expose_secret())
+                other
+                    .assertion_secret
+                    .as_ref()
+                    .is_some_and(|other| other.expose_secret() == secret.expose_secret())
             });
             if shared {
                 reading.warn(
                     &key,
-                    format!("the site `{}` has the `assertion_secret` of another: each can forge assertions for the other", site.name),
+                    format!(
+                        "the site `{}` has the `assertion_secret` of another: each can forge assertions for the other",
+                        site.name
+                    ),
                     "give each a secret of its own",
                 );
             }

@@ -22,9 +22,9 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
             if let UpstreamAddress::Network { https: true, host, .. } = address {
                 unverified |= !site.upstream.tls_verify && !is_loopback_name(host);
             }
-            if let (UpstreamAddress::Network { https: true, .. }, true) = (address, site.upstream.pass_host) {
-                let foreign = matches!(address, UpstreamAddress::Network { host, .. } if host.parse::<IpAddr>().is_err() && host.contains('.') && !is_site_host(settings, host));
-                // Public sites choose by Host, and a certificate for another name is checked against the upstream's.
+            if let (UpstreamAddress::Network { https: true, host, .. }, true) = (address, site.upstream.pass_host) {
+                // Servers of the outside world choose the site by Host; a name without a dot is a neighbour.
+                let foreign = host.contains('.') && host.parse::<IpAddr>().is_err() && !is_site_host(settings, host);
                 if foreign && !reading.written(&format!("sites[{index}].upstream.pass_host")) {
                     reading.warn(
                         &key,
@@ -78,7 +78,10 @@ fn check_loop(reading: &mut Reading<'_>, settings: &Settings, key: &str, address
     } else if at_door && is_site_host(settings, host) {
         reading.warn(
             key,
-            format!("`{host}` is a host of a site, and visitors find the gateway under it: if this machine does too, requests go in circles"),
+            format!(
+                "`{host}` is a host of a site, where visitors find the gateway: if this machine does too, requests go \
+                 in circles"
+            ),
             "write the address of the application as this machine reaches it, for example http://10.0.0.5:8080",
         );
     }

@@ -160,7 +160,7 @@ fn read_proxy(reading: &mut Reading<'_>, section: &Section<'_>) -> Option<Secret
         reading.error(
             "wechat.proxy",
             "`wechat.proxy` is not the address of an HTTP proxy",
-            "write \"http://proxy.example.com:3128\"; a name and password stand before the host, as in http://name:password@host:3128",
+            "write \"http://proxy.example.com:3128\", with a name and password \"http://name:password@host:3128\"",
         );
         return None;
     }

@@ -10,12 +10,13 @@ use super::super::mistake::Fault;
 use super::super::path::parse_path;
 use super::super::reading::Reading;
 use super::super::schema::CONNECTION;
-use super::super::section::{Section, quote_all};
+use super::super::section::Section;
 use super::super::settings::{
     Association, BindMethod, Connection, ConnectionKind, EnvVersion, MiniprogramLaunch, MiniprogramQr, MobileOpen,
     OfficialAccountQr, PhonePolicy, PushMode, QrKind, WebScope,
 };
 use super::super::values::{is_token, parse_app_id, parse_connection_id, parse_http_url};
+use super::super::words::{parse_choice, quote_all};
 use super::appearance::{LARGEST_LOGO, read_picture};
 use super::server::stand_in_url;
 
@@ -36,9 +37,7 @@ pub(super) fn read_connections(reading: &mut Reading<'_>, root: &Section<'_>) ->
 
 fn read_connection(reading: &mut Reading<'_>, section: &Section<'_>) -> Connection {
     let kinds = KINDS.map(|kind| (kind, kind));
-    let kind = section.parse(reading, "kind", |text| {
-        super::super::section::parse_choice(text, &kinds)
-    });
+    let kind = section.parse(reading, "kind", |text| parse_choice(text, &kinds));
     if let Some(kind) = kind {
         refuse_foreign_keys(reading, section, kind);
     }
@@ -93,7 +92,7 @@ fn read_miniprogram(reading: &mut Reading<'_>, section: &Section<'_>) -> Minipro
         .unwrap_or(false);
     if link && !section.has("link_prefix") {
         reading.error(
-            &section.key("link_prefix"),
+            &section.key("qr"),
             "`qr = \"link\"` needs a `link_prefix`",
             "add the prefix that is registered with WeChat, for example link_prefix = \"https://login.example.com/m/\"",
         );
@@ -200,7 +199,7 @@ fn read_association(reading: &mut Reading<'_>, section: &Section<'_>) -> Associa
         )),
     });
     let methods = section.list(reading, "bind_methods", |text| {
-        super::super::section::parse_choice(
+        parse_choice(
             text,
             &[("bind_code", BindMethod::BindCode), ("password", BindMethod::Password)],
         )

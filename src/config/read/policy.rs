@@ -5,12 +5,14 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::super::header::{fold, parse_claim, parse_cookie_name, parse_identity_header};
+use super::super::node::Node;
 use super::super::reading::Reading;
-use super::super::section::{Node, Section, parse_choice};
+use super::super::section::Section;
 use super::super::settings::{
     Algorithm, HeaderSet, Identity, Limits, Login, LoginAnswer, NumberEntry, Rate, SameSite, Session,
 };
 use super::super::values::parse_rate;
+use super::super::words::parse_choice;
 
 pub(super) fn read_session(reading: &mut Reading<'_>, section: &Section<'_>) -> Session {
     Session {

@@ -11,10 +11,11 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::super::mistake::Fault;
+use super::super::node::Node;
 use super::super::reading::Reading;
 use super::super::schema::{CERTIFICATE, LISTEN};
 use super::super::secret::read_secret;
-use super::super::section::{Node, Section};
+use super::super::section::Section;
 use super::super::settings::{Certificate, Listen, Server, Store};
 use super::super::values::{parse_listen_address, parse_network, parse_origin};
 use super::policy::DAY;

@@ -9,12 +9,13 @@ use super::super::path::{parse_path, parse_path_pattern};
 use super::super::reading::Reading;
 use super::super::requirement::parse_requirement;
 use super::super::schema::{ROUTE, SITE, UPSTREAM};
-use super::super::section::{Section, nearest};
+use super::super::section::Section;
 use super::super::settings::{
     Access, Balance, Connection, HostPattern, Identity, Limits, PathPattern, Route, Site, UpstreamOptions,
 };
 use super::super::upstream::parse_upstream;
 use super::super::values::{is_token, parse_request_origin};
+use super::super::words::nearest;
 use super::policy::{DAY, MINUTE, SECOND, read_body_limit, read_headers};
 
 pub(super) fn read_sites(
@@ -93,14 +94,17 @@ fn read_audience(reading: &mut Reading<'_>, section: &Section<'_>, hosts: &[Host
         );
         return String::new();
     }
-    exact.map(describe).unwrap_or_else(|| {
-        reading.error(
-            &key,
-            format!("a site with wildcard hosts only needs an `audience`, and `{key}` is missing"),
-            "add audience = \"a-name-of-the-application\": the application checks it in the assertion",
-        );
-        String::new()
-    })
+    match exact {
+        Some(host) => describe(host),
+        None => {
+            reading.error(
+                &key,
+                format!("a site with wildcard hosts only needs an `audience`, and `{key}` is missing"),
+                "add audience = \"a-name-of-the-application\": the application checks it in the assertion",
+            );
+            String::new()
+        }
+    }
 }
 
 fn read_upstream(reading: &mut Reading<'_>, section: &Section<'_>) -> UpstreamOptions {
