@@ -13,7 +13,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::config::connection_tag::connection_tag;
+use crate::config::connection_tag;
 
 /// A scene whose tag was checked, or that was just made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,0 +1,93 @@
+//! What can be written down and validated, and is not served by this version.
+//!
+//! A gateway that ignores half of a rule lets people through whom its operator kept out, so each of these is refused
+//! and not skipped. An entry here is deleted when what it names comes to life.
+
+use super::settings::{Association, ConnectionKind, MobileOpen, Settings};
+
+/// A setting that this version does not serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Path of the key, for example `sites[0].routes[1].require`.
+    pub key: String,
+    /// What is not served.
+    pub message: String,
+    /// What to write instead.
+    pub remedy: &'static str,
+}
+
+/// Everything in the settings that this version does not serve, in the order of the sections.
+pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
+    let mut found = Vec::new();
+    let mut refuse = |key: String, what: &str, remedy: &'static str| {
+        found.push(Unsupported {
+            key,
+            message: format!("{what} is not served by this version"),
+            remedy,
+        });
+    };
+    for (index, listen) in settings.server.listen.iter().enumerate() {
+        if listen.proxy_protocol {
+            refuse(
+                format!("server.listen[{index}].proxy_protocol"),
+                "`proxy_protocol`",
+                "have the proxy in front send X-Forwarded-For, and name it in trusted_proxies",
+            );
+        }
+        if listen.public_url_only {
+            refuse(
+                format!("server.listen[{index}].serves"),
+                "`serves = \"public_url\"`",
+                "leave `serves` out",
+            );
+        }
+    }
+    if settings.login.single_sign_on {
+        refuse(
+            "login.single_sign_on".to_owned(),
+            "`single_sign_on`",
+            "leave it out: each host has its own session",
+        );
+    }
+    for (index, connection) in settings.connections.iter().enumerate() {
+        match &connection.kind {
+            ConnectionKind::MiniprogramQr(miniprogram) => {
+                if miniprogram.mobile != MobileOpen::None {
+                    refuse(
+                        format!("connections[{index}].mobile"),
+                        "`mobile`",
+                        "write \"none\": on a phone the page shows the code to press",
+                    );
+                }
+            }
+            other => refuse(
+                format!("connections[{index}].kind"),
+                &format!("the kind `{}`", other.as_str()),
+                "write \"miniprogram-qr\"",
+            ),
+        }
+        if let Association::Ask { .. } = connection.association {
+            refuse(
+                format!("connections[{index}].association"),
+                "`association = \"ask\"`",
+                "write \"none\" or \"field\"",
+            );
+        }
+    }
+    for (index, site) in settings.sites.iter().enumerate() {
+        for (position, route) in site.routes.iter().enumerate() {
+            let requirements = [
+                ("require", !route.require.is_empty()),
+                ("require_all", !route.require_all.is_empty()),
+            ];
+            for (name, _) in requirements.into_iter().filter(|(_, used)| *used) {
+                refuse(
+                    format!("sites[{index}].routes[{position}].{name}"),
+                    &format!("`{name}`"),
+                    "write access = \"deny\" to keep everybody out, or let the application check its groups header",
+                );
+            }
+        }
+    }
+    found
+}
