@@ -82,9 +82,9 @@ fn render(
         "path" => escape(path),
         "identity_rows" => identity_rows(headers, language),
         "verdict" => verdict_html(verdict, language),
-        "claim_rows" => verdict
+        "claims" => verdict
             .as_ref()
-            .map(|verified| claim_rows(&verified.claims))
+            .map(|verified| claims_html(&verified.claims, language))
             .unwrap_or_default(),
         other => text(other).unwrap_or_default().to_owned(),
     })
@@ -135,8 +135,8 @@ fn verdict_html(verdict: &Result<Verified, Rejected>, language: Language) -> Str
         ),
         Err(rejected) => format!(
             "<p class=\"verdict bad\"><b>{}</b> {}</p><p>{}</p>",
-            language.pick("✘ 未验证", "✘ Not verified:"),
-            escape(&rejected.to_string()),
+            language.pick("✘ 未验证：", "✘ Not verified:"),
+            reason(rejected, language),
             language.pick(
                 "没有有效的断言，上面的身份头不可信：请求可能绕过了网关。",
                 "Without a valid assertion the headers above prove nothing: the request may have come around the gateway.",
@@ -145,27 +145,41 @@ fn verdict_html(verdict: &Result<Verified, Rejected>, language: Language) -> Str
     }
 }
 
-fn claim_rows(claims: &Map<String, Value>) -> String {
-    claims
-        .iter()
-        .map(|(name, value)| {
-            let shown = match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let when = if TIMES.contains(&name.as_str()) {
-                value.as_i64().and_then(moment)
-            } else {
-                None
-            };
-            let note = when.map(|when| format!(" <q>{when}</q>")).unwrap_or_default();
-            format!(
-                "<tr><th scope=\"row\">{}</th><td><code>{}</code>{note}</td></tr>\n",
-                escape(name),
-                escape(&shown)
-            )
-        })
-        .collect()
+fn claims_html(claims: &Map<String, Value>, language: Language) -> String {
+    let row = |(name, value): (&String, &Value)| {
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let when = if TIMES.contains(&name.as_str()) {
+            value.as_i64().and_then(moment)
+        } else {
+            None
+        };
+        let note = when.map(|when| format!(" <q>{when}</q>")).unwrap_or_default();
+        format!(
+            "<tr><th scope=\"row\">{}</th><td><code>{}</code>{note}</td></tr>\n",
+            escape(name),
+            escape(&shown)
+        )
+    };
+    let rows: String = claims.iter().map(row).collect();
+    format!(
+        "<table aria-label=\"{}\">\n{rows}</table>",
+        language.pick("断言中的声明", "Claims of the assertion")
+    )
+}
+
+/// Why an assertion was not believed, for the person at the screen.
+fn reason(rejected: &Rejected, language: Language) -> &'static str {
+    match rejected {
+        Rejected::Missing => language.pick("没有断言。", "There is no assertion."),
+        Rejected::Malformed => language.pick("不是带签名的令牌。", "It is not a signed token."),
+        Rejected::Algorithm => language.pick("不接受的签名算法。", "Its algorithm is not accepted."),
+        Rejected::Keys => language.pick("读不到网关的公钥。", "The gateway's keys cannot be read."),
+        Rejected::UnknownKey => language.pick("不是网关的密钥。", "Its key is not one of the gateway's."),
+        Rejected::Refused(_) => language.pick(
+            "签名、签发者、受众或有效期不符。",
+            "Its signature, issuer, audience or time does not hold.",
+        ),
+    }
 }
 
 fn moment(seconds: i64) -> Option<String> {
@@ -266,7 +280,7 @@ const IDENTITY: [&str; 6] = [
 ];
 const TIMES: [&str; 4] = ["iat", "nbf", "exp", "auth_time"];
 /// Name, Chinese, English.
-const TEXTS: [(&str, &str, &str); 23] = [
+const TEXTS: [(&str, &str, &str); 22] = [
     (
         "banner",
         "演示应用：它自己没有任何登录代码",
@@ -281,10 +295,10 @@ const TEXTS: [(&str, &str, &str); 23] = [
     ("nav_orders", "入库出库", "Movements"),
     ("nav_reports", "月度报表", "Reports"),
     ("nav_admin", "系统管理", "Administration"),
-    ("hello", "您好", "Welcome"),
+    ("hello", "您好，", "Welcome, "),
     ("switch", "换一个人登录", "Sign in as somebody else"),
     ("logout", "退出登录", "Log out"),
-    ("asked", "您请求了", "You asked for"),
+    ("asked", "您请求了：", "You asked for: "),
     ("headers_title", "网关送来的身份头", "Identity headers from the gateway"),
     (
         "headers_hint",
@@ -292,7 +306,6 @@ const TEXTS: [(&str, &str, &str); 23] = [
         "Percent-encoded UTF-8; decoded in quotation marks.",
     ),
     ("assertion_title", "签名断言", "Signed assertion"),
-    ("claims_title", "断言中的声明", "Claims of the assertion"),
     ("stock_title", "今日库存", "Stock today"),
     ("item", "品名", "Item"),
     ("shelf", "货位", "Shelf"),
@@ -348,13 +361,13 @@ mod tests {
     fn what_came_from_outside_is_shown_as_text() {
         let map = headers(&[
             ("remote-user", "<script>alert(1)</script>"),
-            ("remote-name", "{{claim_rows}}"),
+            ("remote-name", "{{claims}}"),
         ]);
         let html = render(Language::English, "GET", "/a?<b>\"'", &map, &Err(Rejected::Missing));
         assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
         assert!(html.contains("/a?&lt;b&gt;&quot;&#39;"));
         assert!(
-            html.contains("Welcome, <b>{{claim_rows}}</b>"),
+            html.contains("Welcome, <b>{{claims}}</b>"),
             "a value is not a placeholder"
         );
         assert!(!html.contains("<script"));
@@ -386,7 +399,7 @@ mod tests {
                 "path",
                 "identity_rows",
                 "verdict",
-                "claim_rows",
+                "claims",
             ];
             let known = computed.contains(&placeholder) || TEXTS.iter().any(|(name, ..)| *name == placeholder);
             assert!(known, "{placeholder}");

@@ -303,8 +303,18 @@ fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
 }
 
 const PAGE: &str = include_str!("assets/phone.html");
-const ASSETS: [(&str, &str, &str); 6] = [
-    ("phone.css", "text/css; charset=utf-8", include_str!("assets/phone.css")),
+const ASSETS: [(&str, &str, &str); 8] = [
+    ("frame.css", "text/css; charset=utf-8", include_str!("assets/frame.css")),
+    (
+        "screens.css",
+        "text/css; charset=utf-8",
+        include_str!("assets/screens.css"),
+    ),
+    (
+        "controls.css",
+        "text/css; charset=utf-8",
+        include_str!("assets/controls.css"),
+    ),
     (
         "phone.js",
         "text/javascript; charset=utf-8",

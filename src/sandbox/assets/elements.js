@@ -20,7 +20,7 @@ export function make(what, ...rest) {
   const [name, ...classes] = what.split(".");
   const element = document.createElement(name || "div");
   if (classes.length) element.className = classes.join(" ");
-  for (const part of rest.flat()) {
+  for (const part of rest.flat(Infinity)) {
     if (part === null || part === undefined || part === false) continue;
     if (typeof part === "string" || typeof part === "number") element.append(String(part));
     else if (part instanceof Node) element.append(part);
@@ -41,10 +41,8 @@ export function icon(name) {
 }
 
 /// A round picture with the first letter of a name, in one of a few colours.
-export function avatar(name, seed) {
-  let sum = 0;
-  for (const character of seed) sum = (sum * 31 + character.codePointAt(0)) >>> 0;
-  return make(`span.avatar.hue${sum % 6}`, { "aria-hidden": "true" }, [...name][0] ?? "?");
+export function avatar(name, hue) {
+  return make(`span.avatar.hue${hue}`, { "aria-hidden": "true" }, [...name][0] ?? "?");
 }
 
 function apply(element, attributes) {

@@ -3,7 +3,10 @@
 import { draw } from "/phone/assets/screens.js";
 import { strings } from "/phone/assets/strings.js";
 
-const ENTRIES = { wxacode: { camera: 1047, press: 1048, album: 1049, card: 1007 }, link: { camera: 1011, press: 1012, album: 1013, card: 1007 } };
+const ENTRIES = {
+  wxacode: { camera: 1047, press: 1048, album: 1049, card: 1007 },
+  link: { camera: 1011, press: 1012, album: 1013, card: 1007 },
+};
 
 const phone = {
   language: document.documentElement.lang,
@@ -63,12 +66,14 @@ const actions = {
   accept: () => confirm("none", true),
 
   async cancel(reason) {
-    const answer = await ask("/phone/api/cancel", phone.handle ? { handle: phone.handle, reason } : { scene: phone.code.scene, reason });
+    const answer = await ask(
+      "/phone/api/cancel",
+      phone.handle ? { handle: phone.handle, reason } : { scene: phone.code.scene, reason },
+    );
     if (answer.ok || answer.status === 410) end(reason === "not_me" ? "reported" : "cancelled");
     else refuse(answer);
   },
 
-  retry: () => (phone.handle ? refresh() : scan()),
   leave: () => start(phone.code),
   again: () => start(null),
 
@@ -92,7 +97,14 @@ function start(code) {
   round += 1;
   Object.assign(phone, { code, persona: null, handle: null, offer: null, choice: null, ended: null, notice: null });
   const address = new URL("/phone", location.href);
-  if (code) for (const [name, value] of Object.entries({ appid: code.appid, scene: code.scene, page: code.page, env: code.env })) if (value) address.searchParams.set(name, value);
+  if (code)
+    for (const [name, value] of Object.entries({
+      appid: code.appid,
+      scene: code.scene,
+      page: code.page,
+      env: code.env,
+    }))
+      if (value) address.searchParams.set(name, value);
   const language = new URL(location.href).searchParams.get("lang");
   if (language) address.searchParams.set("lang", language);
   history.replaceState(null, "", address);
@@ -102,7 +114,12 @@ function start(code) {
 async function scan() {
   const mine = (round += 1);
   show({ screen: "opening", notice: null });
-  const answer = await ask("/phone/api/scan", { appid: phone.code.appid, persona: phone.persona.id, scene: phone.code.scene, entry: actions.entry() });
+  const answer = await ask("/phone/api/scan", {
+    appid: phone.code.appid,
+    persona: phone.persona.id,
+    scene: phone.code.scene,
+    entry: actions.entry(),
+  });
   if (mine !== round) return;
   if (!answer.ok) return refuse(answer);
   phone.handle = answer.body.handle;
@@ -116,8 +133,8 @@ async function refresh(quietly = false) {
   const answer = await ask("/phone/api/status", { handle: phone.handle });
   if (mine !== round) return false;
   if (!answer.ok) {
-    if (answer.status >= 500 && !quietly) return wait(3000), true;
-    return refuse(answer), false;
+    if (answer.status >= 500 && !quietly) return (wait(3000), true);
+    return (refuse(answer), false);
   }
   take(answer.body);
   return follow(answer.body);
@@ -127,7 +144,14 @@ async function confirm(button, accept = false) {
   const mine = (round += 1);
   const before = phone.screen === "sending" ? "confirm" : phone.screen;
   show({ screen: "sending", notice: null });
-  const body = { appid: phone.code.appid, persona: phone.persona.id, handle: phone.handle, choice: phone.choice, phone: button, accept };
+  const body = {
+    appid: phone.code.appid,
+    persona: phone.persona.id,
+    handle: phone.handle,
+    choice: phone.choice,
+    phone: button,
+    accept,
+  };
   const answer = await ask("/phone/api/confirm", body);
   if (mine !== round) return;
   if (!answer.ok) return refuse(answer, before);
@@ -138,6 +162,7 @@ async function confirm(button, accept = false) {
 function take(offer) {
   phone.offer = { ...phone.offer, ...offer };
   phone.receivedAt = Date.now();
+  if (offer.site && phone.notice?.code === "browser_absent") phone.notice = null;
   if (Number.isFinite(offer.expires_in)) phone.deadline = Date.now() + offer.expires_in * 1000;
 }
 
@@ -165,10 +190,12 @@ function follow({ status, error }) {
 /// A refusal of the gateway: some end the ticket, some leave it as it was.
 function refuse(answer, before = phone.screen) {
   const error = answer.body?.error ?? { code: String(answer.status) };
-  if (error.code === "code_invalid" && !phone.handle) return show({ screen: "people", notice: error });
-  if (error.code === "phone_required" || error.code === "phone_code_invalid") return show({ screen: "phone", notice: error });
+  const passing = answer.status === 429 || answer.status >= 500;
+  if (!phone.handle && (passing || error.code === "code_invalid")) return show({ screen: "people", notice: error });
+  if (error.code === "phone_required" || error.code === "phone_code_invalid")
+    return show({ screen: "phone", notice: error });
   if (error.code === "browser_absent") return show({ screen: "confirm", notice: error });
-  if (phone.handle && (answer.status === 429 || answer.status >= 500)) return show({ screen: before === "sending" ? "confirm" : before, notice: error });
+  if (passing) return show({ screen: before === "sending" ? "confirm" : before, notice: error });
   if (error.code === "ticket_expired") return end("expired", error);
   if (error.code === "ticket_cancelled") return end("cancelled", error);
   end("failed", error);
@@ -190,7 +217,8 @@ function show(change) {
   clearTimeout(timer);
   if (phone.screen === "confirm" && !phone.offer?.site) wait(1000);
   else if (phone.screen === "bind") wait(2000);
-  else if (phone.screen === "confirm" || phone.screen === "phone") wait(Math.max(1000, phone.deadline - Date.now() + 500));
+  else if (phone.screen === "confirm" || phone.screen === "phone")
+    wait(Math.max(1000, phone.deadline - Date.now() + 500));
 }
 
 function wait(milliseconds) {
@@ -201,7 +229,12 @@ function wait(milliseconds) {
 async function ask(address, body, type) {
   const headers = { "content-type": type || "application/json", "accept-language": phone.language };
   try {
-    const response = await fetch(address, { method: "POST", headers, body: type ? body : JSON.stringify(body), cache: "no-store" });
+    const response = await fetch(address, {
+      method: "POST",
+      headers,
+      body: type ? body : JSON.stringify(body),
+      cache: "no-store",
+    });
     return { ok: response.ok, status: response.status, body: response.status === 204 ? {} : await response.json() };
   } catch {
     return { ok: false, status: 599, body: { error: { code: "sandbox_offline", message: actions.text().offline } } };
@@ -215,7 +248,14 @@ function parse(text) {
   try {
     const address = new URL(trimmed);
     const query = address.searchParams;
-    if (query.get("scene")) return { kind: "wxacode", appid: query.get("appid") || appid, scene: query.get("scene"), page: query.get("page"), env: query.get("env") };
+    if (query.get("scene"))
+      return {
+        kind: "wxacode",
+        appid: query.get("appid") || appid,
+        scene: query.get("scene"),
+        page: query.get("page"),
+        env: query.get("env"),
+      };
     const last = decodeURIComponent(address.pathname).split("/").filter(Boolean).pop();
     return last && last !== "phone" ? { kind: "link", appid, scene: last } : null;
   } catch {
@@ -224,7 +264,8 @@ function parse(text) {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible" && phone.handle && ["confirm", "phone", "bind"].includes(phone.screen)) refresh();
+  if (document.visibilityState === "visible" && phone.handle && ["confirm", "phone", "bind"].includes(phone.screen))
+    refresh();
 });
 addEventListener("paste", (event) => {
   if (phone.screen !== "code") return;
