@@ -73,11 +73,12 @@ impl Gate {
     }
 
     /// The site of a host: lower case, no port, no trailing dot, IPv6 in brackets. `public_url`'s host belongs to a
-    /// site only when that site writes it out: a wildcard does not make the portal's own origin an application's.
+    /// site only when that site writes it out: a wildcard does not make the portal's own origin an application's. The
+    /// one exception is the installation whose sites all say `*`: it has no other host than that one.
     pub fn site(&self, host: &str) -> Option<SiteMatch<'_>> {
         self.sites
             .site(host)
-            .filter(|found| found.by == MatchedBy::Exact || !self.is_public_host(host))
+            .filter(|found| found.by == MatchedBy::Exact || self.sites.names_no_host() || !self.is_public_host(host))
     }
 
     /// The sites.

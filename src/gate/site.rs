@@ -91,6 +91,11 @@ impl SiteTable {
         self.sites.get(index).map(|site| SiteMatch { index, site, by })
     }
 
+    /// Whether no site says for which hosts it is.
+    pub fn names_no_host(&self) -> bool {
+        self.exact.is_empty() && self.suffixes.is_empty()
+    }
+
     /// The site at a place in `Settings::sites`.
     pub fn at(&self, index: usize) -> Option<&CompiledSite> {
         self.sites.get(index)

@@ -1,0 +1,7 @@
+//! The sandbox over HTTP, as a gateway meets it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod api;
+mod gateway;
+mod orders;
+mod server;
