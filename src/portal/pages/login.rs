@@ -6,7 +6,7 @@ use askama::Template;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::config::settings::BindMethod;
+use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
 use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill};
 
@@ -28,6 +28,8 @@ pub struct LoginPage<'a> {
     pub rd: &'a str,
     /// The ticket's cookie knows `rd` only by its hash: the page must send it back when it redeems.
     pub hand_back_rd: bool,
+    /// How the phone is asked for the number; `None` without number matching. Chooses the words, nothing else.
+    pub number_entry: Option<NumberEntry>,
     /// Shown inside WeChat's own browser, where a code is pressed, not scanned.
     pub in_wechat: bool,
     /// A phone or tablet, which cannot scan its own screen.
@@ -110,7 +112,7 @@ impl LoginPage<'_> {
             time_left: ticket.map_or_else(String::new, |t| {
                 fill(texts.script.time_left, &[Slot::Time(t.expires_in)])
             }),
-            steps: steps(&self.shell, self.way_name()),
+            steps: steps(&self.shell, self.way_name(), self.number_entry),
             simulated_phone_url: self.simulated_phone_url,
             config: ticket.map_or_else(String::new, |ticket| self.config(texts, ticket)),
         })
@@ -160,7 +162,8 @@ impl LoginPage<'_> {
         let script = &texts.script;
         match self.way_name() {
             "press" => (script.pending_press, script.pending_press_detail),
-            "open" => (script.pending_open, script.pending_open_detail),
+            "open" if self.number_entry.is_some() => (script.pending_open, script.pending_open_detail),
+            "open" => (script.pending_open, script.pending_detail),
             "phone" => (script.pending_phone, script.pending_phone_detail),
             _ => (script.pending, script.pending_detail),
         }
@@ -178,10 +181,12 @@ impl LoginPage<'_> {
             },
             rd: self.rd,
             hand_back_rd: self.hand_back_rd,
-            way: self.way_name(),
             switching: self.switching,
             may_create: self.tab().is_some_and(|tab| tab.may_create),
-            texts: &texts.script,
+            texts: ScriptTexts {
+                scanned: scanned(texts, self.number_entry),
+                ..texts.script
+            },
             problems: SHOWN_BY_SCRIPT
                 .map(|code| (code.as_str(), texts.problem(code)))
                 .into_iter()
@@ -220,10 +225,9 @@ struct ScriptConfig<'a> {
     ticket: ScriptTicket<'a>,
     rd: &'a str,
     hand_back_rd: bool,
-    way: &'a str,
     switching: bool,
     may_create: bool,
-    texts: &'a ScriptTexts,
+    texts: ScriptTexts,
     problems: BTreeMap<&'static str, ProblemText>,
 }
 
@@ -248,7 +252,7 @@ pub(super) fn heading(shell: &Shell<'_>) -> String {
 }
 
 /// What to do, in three steps; the second is the one that defeats a relayed code.
-pub(super) fn steps(shell: &Shell<'_>, way: &str) -> [String; 3] {
+pub(super) fn steps(shell: &Shell<'_>, way: &str, entry: Option<NumberEntry>) -> [String; 3] {
     let texts = &shell.texts().page;
     let first = match way {
         "press" => texts.step_press,
@@ -256,11 +260,25 @@ pub(super) fn steps(shell: &Shell<'_>, way: &str) -> [String; 3] {
         _ => texts.step_scan,
     };
     let host = shell.site.map_or(shell.title, |site| site.host);
+    let last = match entry {
+        Some(NumberEntry::Choose) => texts.step_confirm,
+        Some(NumberEntry::Type) => texts.step_type,
+        None => texts.step_plain,
+    };
     [
         first.to_owned(),
         fill(texts.step_check, &[Slot::Host(host)]),
-        texts.step_confirm.to_owned(),
+        last.to_owned(),
     ]
+}
+
+/// What to do with the number.
+pub(super) fn scanned(texts: &Texts, entry: Option<NumberEntry>) -> &'static str {
+    if entry == Some(NumberEntry::Type) {
+        texts.page.scanned_type
+    } else {
+        texts.script.scanned
+    }
 }
 
 /// The page of this ticket that works without JavaScript.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::config::settings::BindMethod;
+use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
 
 const ID: &str = "AWjN3mEq4nYB2Qk7v0cTzXr5sLwP9aGd";
@@ -54,6 +54,7 @@ fn login<'a>(locale: Locale, text: &'a str, tabs: &'a [Tab<'a>]) -> LoginPage<'a
         way: Way::Code(ticket(text)),
         rd: text,
         hand_back_rd: true,
+        number_entry: Some(NumberEntry::Choose),
         in_wechat: false,
         mobile: true,
         switching: false,
@@ -68,6 +69,7 @@ fn ticket_page<'a>(locale: Locale, text: &'a str, state: TicketState<'a>) -> Tic
         state,
         rd: Some(text),
         new_code_url: text,
+        number_entry: Some(NumberEntry::Choose),
         in_wechat: false,
         simulated_phone_url: Some(text),
     }
@@ -211,7 +213,7 @@ fn the_script_reads_exactly_what_the_view_holds() {
     assert_eq!(config["ticket"]["open_url"], HOSTILE);
     assert_eq!(config["ticket"]["id"], ID);
     assert_eq!(config["ticket"]["number"], 47);
-    assert_eq!(config["way"], "open");
+    assert!(html.contains("data-way=\"open\""));
     assert_eq!(
         config["problems"]["phone_taken"]["title"],
         Texts::of(Locale::ZhCn).problem(Code::PhoneTaken).title
@@ -399,6 +401,43 @@ fn the_number_is_named_digit_by_digit() {
     )
     .render();
     assert!(html.contains("role=\"img\" aria-label=\"The number is 4 7\">47<"));
+}
+
+#[test]
+fn the_words_follow_how_the_number_is_asked_for() {
+    let tabs = [tab("x")];
+    let page = login(Locale::En, "x", &tabs);
+    for (entry, step, scanned) in [
+        (
+            Some(NumberEntry::Choose),
+            "Tap the number you see here, and confirm",
+            "Tap this number on your phone",
+        ),
+        (
+            Some(NumberEntry::Type),
+            "Type the number you see here, and confirm",
+            "Type this number on your phone",
+        ),
+        (None, "Confirm on your phone", "Tap this number on your phone"),
+    ] {
+        let html = LoginPage {
+            number_entry: entry,
+            ..page
+        }
+        .render();
+        assert!(html.contains(&format!("<span>{step}</span>")), "{entry:?}");
+        assert_eq!(config(&html)["texts"]["scanned"], scanned, "{entry:?}");
+        let state = TicketState::Scanned {
+            number: entry.map(|_| 47),
+            name: None,
+        };
+        let html = TicketPage {
+            number_entry: entry,
+            ..ticket_page(Locale::En, "x", state)
+        }
+        .render();
+        assert_eq!(html.contains(&format!(">{scanned}<")), entry.is_some(), "{entry:?}");
+    }
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use askama::Template;
 
-use crate::config::settings::BindMethod;
+use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
 
 use crate::portal::texts::{PageTexts, ScriptTexts, Slot, fill};
 
 use super::bind::BindForms;
-use super::login::{heading, page_url, steps, ticket_url};
+use super::login::{heading, page_url, scanned, steps, ticket_url};
 use super::{Shell, finish};
 
 /// `GET /.menshen/tickets/ID/page`.
@@ -24,6 +24,8 @@ pub struct TicketPage<'a> {
     pub rd: Option<&'a str>,
     /// A login page with a new ticket: `/.menshen/login?connection=…&rd=…`.
     pub new_code_url: &'a str,
+    /// How the phone is asked for the number; `None` without number matching. Chooses the words, nothing else.
+    pub number_entry: Option<NumberEntry>,
     /// Shown inside WeChat's own browser.
     pub in_wechat: bool,
     /// The sandbox's phone for this ticket, if there is one.
@@ -99,7 +101,7 @@ impl TicketPage<'_> {
             rd: self.rd,
             new_code_url: self.new_code_url,
             simulated_phone_url: self.simulated_phone_url,
-            steps: steps(&self.shell, self.way_name()),
+            steps: steps(&self.shell, self.way_name(), self.number_entry),
             code_alt: fill(texts.page.code_alt, &[Slot::Site(site)]),
             number_label: number.map_or_else(String::new, |n| fill(texts.script.number_label, &[Slot::Number(n)])),
             headline: words.headline,
@@ -160,14 +162,17 @@ impl TicketPage<'_> {
             TicketState::Pending { .. } => {
                 let (headline, detail) = match self.way_name() {
                     "press" => (script.pending_press, script.pending_press_detail),
-                    "open" => (script.pending_open, script.pending_open_detail),
+                    "open" if self.number_entry.is_some() => (script.pending_open, script.pending_open_detail),
+                    "open" => (script.pending_open, script.pending_detail),
                     _ => (script.pending, script.pending_detail),
                 };
                 words.headline = headline.to_owned();
                 words.detail = detail.to_owned();
             }
             TicketState::Scanned { number, name } => {
-                words.headline = number.map_or(script.scanned_plain, |_| script.scanned).to_owned();
+                words.headline = number
+                    .map_or(script.scanned_plain, |_| scanned(texts, self.number_entry))
+                    .to_owned();
                 words.detail = named(script.scanned_by, script.scanned_someone, name);
             }
             TicketState::Bind { may_create, error, .. } => {

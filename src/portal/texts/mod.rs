@@ -91,8 +91,14 @@ catalogue! {
         step_press,
         /// Step 2, with `{host}`.
         step_check,
-        /// Step 3.
+        /// Step 3, when the number is tapped.
         step_confirm,
+        /// Step 3, when the number is typed.
+        step_type,
+        /// Step 3, without a number.
+        step_plain,
+        /// Scanned, when the number is typed; takes the place of [`ScriptTexts::scanned`].
+        scanned_type,
         /// Button that opens WeChat on this phone.
         open_wechat,
         /// Opens the code on a phone.

@@ -16,7 +16,7 @@
   const RENEWALS = 3; // by itself; then a click decides
   const WAIT = 20; // seconds that the server holds a poll
   const SILENCE = 45e3; // an event stream without an event for so long is checked
-  const HIDDEN = 60e3; // a page hidden for so long stops watching an unscanned code
+  const HIDDEN = 30e3; // a page hidden for so long stops watching an unscanned code
 
   let ticket; // the one on the page
   let watcher; // AbortController of whatever watches it
@@ -125,6 +125,8 @@
   }
 
   function showPending() {
+    // The page may have been made for a phone that opens WeChat; this code cannot be opened, only scanned.
+    if (!ticket.open_url) gate.classList.add("both");
     show("pending", { ...words, number: ticket.number || "", spoken: ticket.spoken });
   }
 
@@ -171,7 +173,8 @@
     const life = Math.max(1, fresh.expires_in);
     ticket = { ...fresh, spoken, life, deadline: now() + life * 1e3, status: "pending", shown: "", streams: 3 };
     tick();
-    watch();
+    // Hidden tabs of a restored window would take all connections that a browser has for one host.
+    if (!document.hidden) watch();
   }
 
   // The server's word about a ticket.
