@@ -101,8 +101,7 @@ pub fn check_framing(
 }
 
 impl FramingError {
-    /// What the client is answered with. All but 413 and 431 end the connection, since where the next request begins
-    /// may be in doubt.
+    /// What the client is answered with. The connection ends with it, since where the next request begins may be in doubt.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
