@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tracing::warn;
 
 use crate::accounts::{Directory, Recognised, WechatIdentity};
 use crate::config::Settings;
@@ -87,6 +89,28 @@ impl Login {
         i64::try_from(self.settings.login.bind_ttl.as_secs()).unwrap_or(600)
     }
 
+    /// Sweeps what has ended, until `shutdown` says true.
+    pub async fn keep_clean(&self, mut shutdown: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+            self.limits.sweep();
+            let now = self.clock.now();
+            let keep = i64::try_from(self.settings.audit.keep.as_secs()).unwrap_or(i64::MAX / 2);
+            let swept = async {
+                self.store.sweep_tickets(now - TICKET_REMAINS).await?;
+                self.store.sweep_sessions(now - TICKET_REMAINS).await?;
+                self.store.sweep_revocations(now).await?;
+                self.store.sweep_audit(now - keep).await
+            };
+            if let Err(error) = swept.await {
+                warn!(%error, "ended tickets and sessions not swept");
+            }
+        }
+    }
+
     /// The connection that a scene was minted for.
     pub fn connection_of(&self, scene: &Scene) -> Option<&Connection> {
         self.settings
@@ -138,3 +162,7 @@ impl Login {
         });
     }
 }
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Seconds that an ended ticket can still be asked about.
+const TICKET_REMAINS: i64 = 3_600;

@@ -20,7 +20,7 @@ use crate::login::scene::Scene;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::pages::{LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
+use crate::portal::pages::{LandingPage, LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
 use crate::portal::problem::Problem;
 
 /// Query of `GET /.menshen/login`.
@@ -211,6 +211,16 @@ impl Inner {
             .into_iter()
             .filter(|connection| matches!(connection.kind, ConnectionKind::MiniprogramQr(_)))
             .collect()
+    }
+
+    /// Somebody opened a link code with something that is not WeChat.
+    pub fn landing(&self, context: &RequestContext, headers: &HeaderMap) -> Response<axum::body::Body> {
+        let authority = context.authority();
+        let shell = self.shell(context, &authority, locale(headers, self.settings.branding.locale));
+        self.finish(
+            context,
+            Html(LandingPage { shell, open_url: None }.render()).into_response(),
+        )
     }
 
     fn qr_source(&self, connection: &Connection, issued: &Issued) -> Result<String, Problem> {

@@ -21,7 +21,10 @@ use crate::portal::code::Code;
 /// The code of a refusal, or Pingora's error when the client is gone.
 pub async fn read_request(session: &mut Session, path_and_query: &str) -> Result<Result<Request<Body>, Code>> {
     let head = session.req_header();
-    let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > MAX_BODY as u64) {
         return Ok(Err(Code::TooLarge));
     }
@@ -69,10 +72,16 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
             head.append_header(name.clone(), value.clone())?;
         }
     }
-    let streams = parts.headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "text/event-stream");
+    let streams = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value == "text/event-stream");
     if streams && !head_only {
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-        session.write_response_header(Box::new(head), false).await.map_err(|error| error.into_down())?;
+        session
+            .write_response_header(Box::new(head), false)
+            .await
+            .map_err(|error| error.into_down())?;
         return stream(session, body).await;
     }
     let bytes = match body.collect().await {
@@ -83,9 +92,15 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
         head.insert_header(header::CONTENT_LENGTH, bytes.len())?;
     }
     let ends = head_only || bytes.is_empty();
-    session.write_response_header(Box::new(head), ends).await.map_err(|error| error.into_down())?;
+    session
+        .write_response_header(Box::new(head), ends)
+        .await
+        .map_err(|error| error.into_down())?;
     if !ends {
-        session.write_response_body(Some(bytes), true).await.map_err(|error| error.into_down())?;
+        session
+            .write_response_body(Some(bytes), true)
+            .await
+            .map_err(|error| error.into_down())?;
     }
     Ok(())
 }
@@ -109,12 +124,18 @@ async fn stream(session: &mut Session, mut body: Body) -> Result<()> {
                 if let Ok(data) = frame.into_data()
                     && !data.is_empty()
                 {
-                    session.write_response_body(Some(data), false).await.map_err(|error| error.into_down())?;
+                    session
+                        .write_response_body(Some(data), false)
+                        .await
+                        .map_err(|error| error.into_down())?;
                 }
             }
             Some(Err(error)) => return Error::e_explain(ErrorType::InternalError, error.to_string()),
             None => {
-                return session.write_response_body(None, true).await.map_err(|error| error.into_down());
+                return session
+                    .write_response_body(None, true)
+                    .await
+                    .map_err(|error| error.into_down());
             }
         }
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use axum::body::Body;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use axum::body::Body;
+use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, mints_ticket};
+use crate::gate::request_class::{Class, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -120,9 +120,12 @@ impl ProxyHttp for Hooks {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestState) -> Result<Box<HttpPeer>> {
-        let Some(forward) = &mut ctx.forward else { return Error::e_explain(ErrorType::InternalError, "undecided") };
+        let Some(forward) = &mut ctx.forward else {
+            return Error::e_explain(ErrorType::InternalError, "undecided");
+        };
         let site = forward.at.site;
-        let (Some(upstreams), Some(settings)) = (ctx.snapshot.upstreams.get(site), ctx.snapshot.settings.sites.get(site))
+        let (Some(upstreams), Some(settings)) =
+            (ctx.snapshot.upstreams.get(site), ctx.snapshot.settings.sites.get(site))
         else {
             return Error::e_explain(ErrorType::InternalError, "no such site");
         };
@@ -140,18 +143,28 @@ impl ProxyHttp for Hooks {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
-        let Some(forward) = &ctx.forward else { return Error::e_explain(ErrorType::InternalError, "undecided") };
+        let Some(forward) = &ctx.forward else {
+            return Error::e_explain(ErrorType::InternalError, "undecided");
+        };
         let snapshot = &ctx.snapshot;
         let prefixed = forward.path_prefix.as_ref().map(|prefix| {
-            let target = forward.path_and_query.as_deref().unwrap_or_else(|| target_of(session.req_header()));
+            let target = forward
+                .path_and_query
+                .as_deref()
+                .unwrap_or_else(|| target_of(session.req_header()));
             format!("{prefix}{target}")
         });
         Forwarding {
             managed: &snapshot.managed,
             own_cookies: &snapshot.own_cookies,
-            allowed_headers: snapshot.settings.sites.get(forward.at.site).map_or(&[], |site| &site.allowed_headers),
+            allowed_headers: snapshot
+                .settings
+                .sites
+                .get(forward.at.site)
+                .map_or(&[], |site| &site.allowed_headers),
             client: &forward.client,
             client_headers: &session.req_header().headers,
+            trusted: &snapshot.trusted,
             secure: forward.secure,
             host: &forward.authority,
             upstream_host: forward.upstream_host.as_deref(),
@@ -194,11 +207,19 @@ impl ProxyHttp for Hooks {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestState) -> FailToProxy {
         let (code, reuse) = match failure(error) {
             Some(code) => (code, false),
-            None => return FailToProxy { error_code: 0, can_reuse_downstream: false },
+            None => {
+                return FailToProxy {
+                    error_code: 0,
+                    can_reuse_downstream: false,
+                };
+            }
         };
         let status = code.status().as_u16();
         if session.response_written().is_some() {
-            return FailToProxy { error_code: status, can_reuse_downstream: false };
+            return FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            };
         }
         let target = target_of(session.req_header()).to_owned();
         let headers = session.req_header().headers.clone();
@@ -208,18 +229,32 @@ impl ProxyHttp for Hooks {
         if let Err(error) = bridge::write_response(session, response).await {
             info!(request_id = &*ctx.request_id, %error, "error page not written");
         }
-        FailToProxy { error_code: status, can_reuse_downstream: reuse }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: reuse,
+        }
     }
 
     /// Method and path: a query may hold codes and tokens.
     fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
-        format!("{} {} ({})", session.req_header().method, session.req_header().uri.path(), ctx.request_id)
+        format!(
+            "{} {} ({})",
+            session.req_header().method,
+            session.req_header().uri.path(),
+            ctx.request_id
+        )
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = session
+            .response_written()
+            .map_or(0, |response| response.status.as_u16());
         let head = session.req_header();
-        let site = ctx.forward.as_ref().map(|forward| forward.at.site).or(ctx.context.as_ref().and_then(|c| c.site));
+        let site = ctx
+            .forward
+            .as_ref()
+            .map(|forward| forward.at.site)
+            .or(ctx.context.as_ref().and_then(|c| c.site));
         let user = ctx.context.as_ref().and_then(|context| context.session.as_ref());
         info!(
             target: "access",
@@ -245,11 +280,14 @@ impl Hooks {
         let snapshot = Arc::clone(&ctx.snapshot);
         let request = session.req_header();
         let raw = (request.version < Version::HTTP_2).then(|| session.as_downstream().to_h1_raw());
-        let target = raw.as_deref().and_then(raw_target).unwrap_or_else(|| request.raw_path());
+        let target = raw
+            .as_deref()
+            .and_then(raw_target)
+            .unwrap_or_else(|| request.raw_path());
         let head = Head {
             method: &request.method,
             version: request.version,
-            target,
+            target: request.raw_path(),
             authority: request.uri.authority().map(http::uri::Authority::as_str),
             headers: &request.headers,
             raw: raw.as_deref(),
@@ -265,13 +303,10 @@ impl Hooks {
             Class::Grpc => Style::Grpc,
             Class::Script | Class::WebSocket => Style::Json,
         };
-        if snapshot.settings.limits.request_body.is_some_and(|limit| declares_more(&request.headers, limit)) {
-            // A site may allow more; it is asked below, once the site is known.
-        }
         let mut context = self.context(ctx, request, &admitted);
         let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
-        let preflight = preflight(request);
+        let preflight = preflight_for(&request.method, &request.headers);
         let session_view = credential_state.session().map(|cached| view(cached));
         let credential = match (&credential_state, &session_view) {
             (Presented::Session(_), Some(view)) => Credential::Session(*view),
@@ -335,7 +370,10 @@ impl Hooks {
             Decision::LoginPage { at } => {
                 context.site = Some(at.site);
                 if mints_ticket(&request.method, admitted.class) {
-                    match portal.login_in_place(&context, &request.headers, admitted.class, &target).await {
+                    match portal
+                        .login_in_place(&context, &request.headers, admitted.class, &target)
+                        .await
+                    {
                         Ok(response) => Verdict::Answer(portal.finish(&context, response)),
                         Err(problem) => refuse(&context, Style::Page, problem),
                     }
@@ -353,11 +391,18 @@ impl Hooks {
                 }
                 Verdict::Answer(portal.finish(&context, response))
             }
-            Decision::Unauthorized { at, reason, cors_origin } => {
+            Decision::Unauthorized {
+                at,
+                reason,
+                cors_origin,
+            } => {
                 context.site = Some(at.site);
                 let problem = match reason {
                     Unauthorized::LoginRequired => login_required(&target, cors_origin),
-                    Unauthorized::TokenInvalid => Problem { cors_origin, ..Code::TokenInvalid.into() },
+                    Unauthorized::TokenInvalid => Problem {
+                        cors_origin,
+                        ..Code::TokenInvalid.into()
+                    },
                 };
                 refuse(&context, Style::Json, problem)
             }
@@ -367,7 +412,14 @@ impl Hooks {
             }
             Decision::Forbidden { at, cors_origin, .. } => {
                 context.site = Some(at.site);
-                refuse(&context, ctx.style, Problem { cors_origin, ..Code::Forbidden.into() })
+                refuse(
+                    &context,
+                    ctx.style,
+                    Problem {
+                        cors_origin,
+                        ..Code::Forbidden.into()
+                    },
+                )
             }
             Decision::CrossOrigin { at } => {
                 context.site = Some(at.site);
@@ -375,14 +427,22 @@ impl Hooks {
             }
             Decision::Unavailable { at } => {
                 context.site = Some(at.site);
-                let code = if snapshot.registry.is_ready() { Code::StoreUnavailable } else { Code::NotReady };
+                let code = if snapshot.registry.is_ready() {
+                    Code::StoreUnavailable
+                } else {
+                    Code::NotReady
+                };
                 refuse(&context, ctx.style, code.into())
             }
             Decision::SecureRedirect { at } => {
                 context.site = Some(at.site);
                 Verdict::Answer(https_redirect(&snapshot, &context, admitted))
             }
-            Decision::Portal { site, public_host, downgraded } => {
+            Decision::Portal {
+                site,
+                public_host,
+                downgraded,
+            } => {
                 context.site = site;
                 context.public_host = public_host;
                 if downgraded {
@@ -467,7 +527,11 @@ impl Hooks {
             Found::Absent | Found::Conflict => None,
         };
         let host = admitted.authority.host.clone().into_owned();
-        let own = OwnOrigin { secure: admitted.secure, host: &host, port: admitted.authority.port };
+        let own = OwnOrigin {
+            secure: admitted.secure,
+            host: &host,
+            port: admitted.authority.port,
+        };
         RequestContext {
             request_id: self.request_id(ctx, request, admitted),
             address: admitted.client.address,
@@ -490,7 +554,10 @@ impl Hooks {
 
     /// A trusted peer's id where it has the form of one, else our own.
     fn request_id(&self, ctx: &RequestState, request: &RequestHeader, admitted: &Admitted<'_>) -> Arc<str> {
-        let sent = request.headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        let sent = request
+            .headers
+            .get("x-request-id")
+            .and_then(|value| value.to_str().ok());
         match sent {
             Some(id) if admitted.client.peer_trusted && is_request_id(id) => Arc::from(id),
             _ => Arc::clone(&ctx.request_id),
@@ -518,36 +585,45 @@ impl Hooks {
         }
     }
 
-    fn refuse_unread(
-        &self,
-        session: &Session,
-        ctx: &mut RequestState,
-        head: &Head<'_>,
-        refusal: &Refusal,
-    ) -> Verdict {
+    fn refuse_unread(&self, session: &Session, ctx: &mut RequestState, head: &Head<'_>, refusal: &Refusal) -> Verdict {
         ctx.decision = "refused";
-        info!(request_id = &*ctx.request_id, reason = &*refusal.reason, "request refused");
+        info!(
+            request_id = &*ctx.request_id,
+            reason = &*refusal.reason,
+            "request refused"
+        );
         let mut context = unknown_context(&ctx.request_id);
         context.address = head.peer;
         context.limit_key = head.peer;
         let portal = ctx.snapshot.portal.inner();
-        let mut response =
-            portal.refuse(&context, &session.req_header().headers, Style::Json, &refusal.code.into(), "/");
+        let mut response = portal.refuse(
+            &context,
+            &session.req_header().headers,
+            Style::Json,
+            &refusal.code.into(),
+            "/",
+        );
         if refusal.closes && head.version < Version::HTTP_2 {
-            response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         ctx.context = Some(context);
         Verdict::Answer(response)
     }
 
     async fn answer_portal(&self, session: &mut Session, ctx: &mut RequestState, target: &str) -> Result<()> {
-        let Some(context) = ctx.context.clone() else { return Error::e_explain(ErrorType::InternalError, "undecided") };
+        let Some(context) = ctx.context.clone() else {
+            return Error::e_explain(ErrorType::InternalError, "undecided");
+        };
         let portal = ctx.snapshot.portal.clone();
         let mut response = match bridge::read_request(session, target).await? {
             Ok(request) => portal.answer(context.clone(), request).await,
             Err(code) => {
                 let headers = session.req_header().headers.clone();
-                portal.inner().refuse(&context, &headers, ctx.style, &code.into(), target)
+                portal
+                    .inner()
+                    .refuse(&context, &headers, ctx.style, &code.into(), target)
             }
         };
         if context.dead_session && !response.headers().contains_key(header::SET_COOKIE) {
@@ -573,3 +649,212 @@ impl Presented {
         }
     }
 }
+
+/// 128 random bits as text: unique enough to find one request in a year of logs.
+fn request_id() -> Arc<str> {
+    let mut bytes = [0_u8; 16];
+    // Without randomness nothing else works either; the id is for logs only.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    let mut text = String::with_capacity(32);
+    for byte in bytes {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    text.into()
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn peer(session: &Session) -> IpAddr {
+    session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), std::net::SocketAddr::ip)
+}
+
+fn target_of(request: &RequestHeader) -> &str {
+    request
+        .uri
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str)
+}
+
+/// What a page of this kind reads while nothing is known about its request.
+fn unknown_context(request_id: &Arc<str>) -> RequestContext {
+    RequestContext {
+        request_id: Arc::clone(request_id),
+        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        limit_key: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        host: String::new(),
+        port: None,
+        secure: false,
+        site: None,
+        public_host: false,
+        same_origin: false,
+        session: None,
+        dead_session: false,
+        cookies: OwnCookieValues::default(),
+    }
+}
+
+fn view(cached: &CachedSession) -> SessionView<'_> {
+    let person = &cached.session.person;
+    SessionView {
+        user_id: &person.id,
+        username: person.username.as_deref(),
+        groups: &person.groups,
+        phone: person.phone.as_deref(),
+        email: person.email.as_deref(),
+        connection: Some(&cached.session.authentication.connection),
+        sites: None,
+        by_cookie: true,
+    }
+}
+
+/// A bearer token of Menshen's form. It decides alone and never goes on; any other `Authorization` is the
+/// application's own.
+fn has_own_bearer(headers: &HeaderMap) -> bool {
+    headers.get(header::AUTHORIZATION).is_some_and(|value| {
+        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else {
+            return false;
+        };
+        scheme.eq_ignore_ascii_case(b"bearer ") && token.trim_ascii().starts_with(b"mst_")
+    })
+}
+
+fn preflight_answer(request: &RequestHeader, origin: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    if let Ok(origin) = origin.try_into() {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        http::HeaderValue::from_static("true"),
+    );
+    headers.insert(header::VARY, http::HeaderValue::from_static("Origin"));
+    for (asked, allowed) in [
+        (
+            header::ACCESS_CONTROL_REQUEST_METHOD,
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+        ),
+        (
+            header::ACCESS_CONTROL_REQUEST_HEADERS,
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+        ),
+    ] {
+        if let Some(value) = request.headers.get(asked) {
+            headers.insert(allowed, value.clone());
+        }
+    }
+    response
+}
+
+fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    declared.is_some_and(|length| length > limit)
+}
+
+fn login_address(target: &str) -> String {
+    format!("/.menshen/login?rd={}", encode_query(target))
+}
+
+fn login_required(target: &str, cors_origin: Option<String>) -> Problem {
+    Problem {
+        login_url: Some(login_address(target)),
+        cors_origin,
+        ..Code::LoginRequired.into()
+    }
+}
+
+/// To the same address over HTTPS: where the port is `public_url`'s, else the scheme's own.
+fn https_redirect(snapshot: &Snapshot, context: &RequestContext, admitted: &Admitted<'_>) -> Response<Body> {
+    let port = snapshot.settings.server.public_url.port();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let location = format!("https://{}{port}{}", context.host, admitted.target.path_and_query());
+    let mut response = Response::new(Body::empty());
+    // 302: a 307 would have the browser send the body a second time.
+    *response.status_mut() = StatusCode::FOUND;
+    if let Ok(location) = location.try_into() {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    snapshot.portal.inner().finish(context, response)
+}
+
+fn verification_file(snapshot: &Snapshot, context: &RequestContext, name: &str) -> Response<Body> {
+    let content = snapshot
+        .settings
+        .server
+        .verification_files
+        .get(name)
+        .cloned()
+        .unwrap_or_default();
+    let mut response = Response::new(Body::from(content));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    snapshot.portal.inner().finish(context, response)
+}
+
+/// What the client is told about a failed exchange; `None` when it is gone and told nothing.
+fn failure(error: &Error) -> Option<Code> {
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(400)) => Some(Code::BadRequest),
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
+        (ErrorSource::Downstream, _) => None,
+        (_, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
+        (_, ErrorType::HTTPStatus(400)) => Some(Code::BadRequest),
+        (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+            Some(Code::UpstreamTimeout)
+        }
+        (
+            _,
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert,
+        ) => Some(Code::UpstreamUnavailable),
+        _ => Some(Code::UpstreamFailed),
+    }
+}
+
+/// For the log.
+fn name(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Forward { identified: true, .. } => "forward",
+        Decision::Forward { identified: false, .. } => "forward_anonymous",
+        Decision::Preflight { .. } => "preflight",
+        Decision::LoginPage { .. } => "login_page",
+        Decision::LoginRedirect { .. } => "login_redirect",
+        Decision::Unauthorized { .. } => "unauthorized",
+        Decision::GrpcUnauthenticated { .. } => "grpc_unauthenticated",
+        Decision::Forbidden { .. } => "forbidden",
+        Decision::CrossOrigin { .. } => "cross_origin",
+        Decision::Unavailable { .. } => "unavailable",
+        Decision::SecureRedirect { .. } => "https_redirect",
+        Decision::Portal { .. } => "portal",
+        Decision::VerificationFile { .. } => "verification_file",
+        Decision::Landing => "landing",
+        Decision::Start => "start",
+        Decision::NotFound => "not_found",
+        Decision::UnknownHost => "unknown_host",
+        Decision::Ambiguous => "ambiguous",
+    }
+}
+
+/// Seconds that an idle HTTP/1.1 connection is kept; Pingora's default is for ever.
+const KEEPALIVE: u64 = 75;
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+const HEX: &[u8; 16] = b"0123456789abcdef";

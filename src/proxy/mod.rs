@@ -1,13 +1,20 @@
 //! Pingora: assembly, hooks, normaliser, client address, upstreams, responses.
 
+pub mod admission;
 pub mod authority;
+pub mod bridge;
 pub mod client_address;
 pub mod cookies;
 pub mod framing;
 pub mod front;
+pub mod gateway;
+pub mod hooks;
 pub mod normalise;
+pub mod outgoing;
 pub mod raw_head;
+pub mod snapshot;
 pub mod strip;
 pub mod tls;
+pub mod upstream;
 
 pub use crate::gate::{origin, request_class};

@@ -9,7 +9,7 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::identity::outgoing::Outgoing;
-use crate::proxy::client_address::{ClientAddress, append_forwarded_for};
+use crate::proxy::client_address::{ClientAddress, TrustedProxies, append_forwarded_for};
 use crate::proxy::cookies::{self, OwnCookies, Rewritten};
 use crate::proxy::strip::ManagedNames;
 
@@ -26,6 +26,8 @@ pub struct Forwarding<'a> {
     pub client: &'a ClientAddress,
     /// What the client sent, for `X-Forwarded-For` of a trusted peer.
     pub client_headers: &'a HeaderMap,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted: &'a TrustedProxies,
     /// The client used HTTPS.
     pub secure: bool,
     /// Host and port as the client calls them.
@@ -48,7 +50,9 @@ impl Forwarding<'_> {
     /// # Errors
     /// Pingora's, for a header that cannot be written; none of these can.
     pub fn apply(&self, request: &mut RequestHeader) -> Result<()> {
-        let names = self.managed.names_to_remove(&request.headers, self.allowed_headers, false);
+        let names = self
+            .managed
+            .names_to_remove(&request.headers, self.allowed_headers, false);
         for name in &names {
             request.remove_header(name);
         }
@@ -67,7 +71,10 @@ impl Forwarding<'_> {
             request.set_raw_path(target.as_bytes())?;
         }
         request.insert_header(header::HOST, self.upstream_host.unwrap_or(self.host))?;
-        request.insert_header("X-Forwarded-For", append_forwarded_for(self.client, self.client_headers))?;
+        request.insert_header(
+            "X-Forwarded-For",
+            append_forwarded_for(self.client, self.client_headers, self.trusted),
+        )?;
         request.insert_header("X-Forwarded-Proto", if self.secure { "https" } else { "http" })?;
         request.insert_header("X-Forwarded-Host", self.host)?;
         request.insert_header("X-Forwarded-Port", self.port.to_string())?;
@@ -100,8 +107,12 @@ impl Returning<'_> {
     /// # Errors
     /// Pingora's, for a header that cannot be written; none of these can.
     pub fn apply(&self, response: &mut ResponseHeader) -> Result<bool> {
-        let forbidden: Vec<HeaderName> =
-            response.headers.keys().filter(|name| !self.managed.upstream_may_set(name.as_str())).cloned().collect();
+        let forbidden: Vec<HeaderName> = response
+            .headers
+            .keys()
+            .filter(|name| !self.managed.upstream_may_set(name.as_str()))
+            .cloned()
+            .collect();
         for name in &forbidden {
             response.remove_header(name);
         }
@@ -112,18 +123,30 @@ impl Returning<'_> {
         if let Some(hsts) = self.hsts {
             response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?;
         }
-        let Some(cookie) = self.renewed.filter(|_| !is_shared(&response.headers)) else { return Ok(false) };
+        let Some(cookie) = self.renewed.filter(|_| !is_shared(&response.headers)) else {
+            return Ok(false);
+        };
         response.append_header(header::SET_COOKIE, cookie)?;
         Ok(true)
     }
 
     fn drop_own_cookies(&self, response: &mut ResponseHeader) -> Result<()> {
         let allowed = |value: &&HeaderValue| self.own_cookies.upstream_may_set(value.as_bytes());
-        if response.headers.get_all(header::SET_COOKIE).iter().all(|value| allowed(&value)) {
+        if response
+            .headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .all(|value| allowed(&value))
+        {
             return Ok(());
         }
-        let kept: Vec<HeaderValue> =
-            response.headers.get_all(header::SET_COOKIE).iter().filter(allowed).cloned().collect();
+        let kept: Vec<HeaderValue> = response
+            .headers
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .filter(allowed)
+            .cloned()
+            .collect();
         response.remove_header(&header::SET_COOKIE);
         for value in kept {
             response.append_header(header::SET_COOKIE, value)?;
@@ -140,8 +163,12 @@ fn make_private(response: &mut ResponseHeader) -> Result<()> {
         .iter()
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         .collect();
-    let directives: Vec<&str> =
-        lines.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|text| !text.is_empty()).collect();
+    let directives: Vec<&str> = lines
+        .iter()
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .collect();
     let shared = |directive: &str| {
         let name = directive.split('=').next().unwrap_or_default().trim();
         name.eq_ignore_ascii_case("public") || name.eq_ignore_ascii_case("s-maxage")

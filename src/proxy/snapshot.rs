@@ -65,8 +65,16 @@ impl Snapshot {
         keyring: Keyring,
         generation: u64,
     ) -> Result<Self, PlanError> {
-        let plans = settings.sites.iter().map(|site| SitePlan::of(&settings, site)).collect::<Result<_, _>>()?;
-        let upstreams = settings.sites.iter().enumerate().map(|(place, site)| Arc::new(Upstreams::new(site, place)));
+        let plans = settings
+            .sites
+            .iter()
+            .map(|site| SitePlan::of(&settings, site))
+            .collect::<Result<_, _>>()?;
+        let upstreams = settings
+            .sites
+            .iter()
+            .enumerate()
+            .map(|(place, site)| Arc::new(Upstreams::new(site, place)));
         let hsts = settings.server.hsts.filter(|_| settings.https());
         Ok(Self {
             plans,
@@ -75,7 +83,9 @@ impl Snapshot {
             own_cookies: OwnCookies::new(&settings.session.cookie_name),
             names: CookieNames::new(&settings),
             trusted: TrustedProxies::new(&settings.server.trusted_proxies),
-            head_limits: HeadLimits { bytes: settings.limits.request_headers },
+            head_limits: HeadLimits {
+                bytes: settings.limits.request_headers,
+            },
             hsts: hsts.and_then(|life| HeaderValue::try_from(format!("max-age={}", life.as_secs())).ok()),
             settings,
             gate,

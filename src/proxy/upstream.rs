@@ -81,7 +81,9 @@ impl Upstreams {
     /// Looks all names up once.
     pub async fn resolve(&self) {
         for target in &self.targets {
-            let UpstreamAddress::Network { host, port, .. } = &target.address else { continue };
+            let UpstreamAddress::Network { host, port, .. } = &target.address else {
+                continue;
+            };
             if literal(&target.address).is_some() {
                 continue;
             }
@@ -99,6 +101,7 @@ impl Upstreams {
 
     fn peer_options(&self, peer: &mut HttpPeer) {
         peer.group_key = self.group;
+        let tls = peer.is_tls();
         let options = &mut peer.options;
         options.connection_timeout = Some(self.options.connect_timeout);
         options.total_connection_timeout = Some(self.options.connect_timeout);
@@ -108,7 +111,7 @@ impl Upstreams {
         options.verify_cert = self.options.tls_verify;
         options.verify_hostname = self.options.tls_verify;
         if self.options.http2 {
-            options.set_http_version(2, if peer.is_tls() { 1 } else { 2 });
+            options.set_http_version(2, if tls { 1 } else { 2 });
             options.max_h2_streams = STREAMS_PER_CONNECTION;
         }
     }
@@ -117,12 +120,25 @@ impl Upstreams {
 impl Target {
     fn chosen<'a>(&'a self, turn: usize, upstreams: &Upstreams) -> Option<Chosen<'a>> {
         let (mut peer, host, path_prefix) = match &self.address {
-            UpstreamAddress::Network { https, host, port, path } => {
+            UpstreamAddress::Network {
+                https,
+                host,
+                port,
+                path,
+            } => {
                 let resolved = self.resolved.load();
                 let address = *resolved.get(turn % resolved.len().max(1))?;
-                let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                let bracketed = if host.contains(':') {
+                    format!("[{host}]")
+                } else {
+                    host.clone()
+                };
                 let default = if *https { 443 } else { 80 };
-                let authority = if *port == default { bracketed } else { format!("{bracketed}:{port}") };
+                let authority = if *port == default {
+                    bracketed
+                } else {
+                    format!("{bracketed}:{port}")
+                };
                 (HttpPeer::new(address, *https, host.clone()), authority, path.as_str())
             }
             UpstreamAddress::Unix { path } => {
@@ -131,15 +147,20 @@ impl Target {
             }
         };
         upstreams.peer_options(&mut peer);
-        Some(Chosen { peer, host, path_prefix })
+        Some(Chosen {
+            peer,
+            host,
+            path_prefix,
+        })
     }
 }
 
 fn literal(address: &UpstreamAddress) -> Option<SocketAddr> {
     match address {
-        UpstreamAddress::Network { host, port, .. } => {
-            host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, *port))
-        }
+        UpstreamAddress::Network { host, port, .. } => host
+            .parse::<IpAddr>()
+            .ok()
+            .map(|address| SocketAddr::new(address, *port)),
         UpstreamAddress::Unix { .. } => None,
     }
 }
