@@ -9,7 +9,7 @@ use axum::response::{Html, IntoResponse, Redirect};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::config::settings::{Connection, ConnectionKind};
+use crate::config::settings::{Connection, ConnectionKind, NumberEntry};
 use crate::gate::request_class::Class;
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
@@ -152,6 +152,7 @@ impl Inner {
             }),
             rd: rd.as_str(),
             hand_back_rd: issued.hand_back,
+            number_entry: self.number_entry(),
             in_wechat: Device::is_wechat(agent),
             mobile: device.kind != DeviceKind::Desktop,
             switching: asked.switching,
@@ -211,6 +212,12 @@ impl Inner {
             .into_iter()
             .filter(|connection| matches!(connection.kind, ConnectionKind::MiniprogramQr(_)))
             .collect()
+    }
+
+    /// How the phone is asked for the number, where it is.
+    pub(super) fn number_entry(&self) -> Option<NumberEntry> {
+        let login = &self.settings.login;
+        login.number_matching.then_some(login.number_entry)
     }
 
     /// Somebody opened a link code with something that is not WeChat.

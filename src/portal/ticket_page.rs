@@ -44,6 +44,7 @@ pub(super) async fn page(
         state: state(&view, &qr),
         rd: query.rd.as_deref(),
         new_code_url: &new_code_url,
+        number_entry: portal.number_entry(),
         in_wechat: Device::is_wechat(user_agent(&headers)),
         simulated_phone_url: phone.as_deref(),
     };

@@ -79,7 +79,10 @@ pub(super) async fn create(
 
 #[derive(Debug, Deserialize)]
 pub(super) struct StatusQuery {
+    /// Seconds to wait for a change.
     wait: Option<u64>,
+    /// What the page knows already: an answer that says something else is given at once.
+    seen: Option<String>,
 }
 
 /// `GET /.menshen/tickets/ID[?wait=20]`: at once, or when something changes.
@@ -97,7 +100,8 @@ pub(super) async fn status(
     let mut waiter = portal.login.wait(&watched);
     let first = portal.login.status(&watched).await?;
     let mut view = first.clone();
-    while !wait.is_zero() && view.status == first.status && view.expires_in > 0 {
+    let known = query.seen.as_deref().unwrap_or(first.status);
+    while !wait.is_zero() && view.status == known && view.expires_in > 0 {
         let ends = Instant::now() + Duration::from_secs(view.expires_in.unsigned_abs());
         let woken = timeout_at(deadline.min(ends), waiter.changed()).await.is_ok();
         view = portal.login.status(&watched).await?;

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use axum::body::Body;
-use http::{HeaderMap, Method, Response, StatusCode, Version, header};
+use http::{HeaderMap, Response, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -280,10 +280,6 @@ impl Hooks {
         let snapshot = Arc::clone(&ctx.snapshot);
         let request = session.req_header();
         let raw = (request.version < Version::HTTP_2).then(|| session.as_downstream().to_h1_raw());
-        let target = raw
-            .as_deref()
-            .and_then(raw_target)
-            .unwrap_or_else(|| request.raw_path());
         let head = Head {
             method: &request.method,
             version: request.version,
