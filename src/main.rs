@@ -1,3 +1,7 @@
 //! The binary: parse the command line, hand over.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    menshen::cli::main()
+}

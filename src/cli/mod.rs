@@ -1,3 +1,129 @@
 //! The command line: one file per verb.
+//!
+//! Results go to standard output, logs and complaints to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage or
+//! configuration.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, System};
 
 pub mod check;
+#[cfg(feature = "sandbox")]
+mod demo;
+mod keys;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod serve;
+
+/// A gate in front of web applications: people sign in with a WeChat mini-program code, applications get signed
+/// identity headers.
+#[derive(Debug, Parser)]
+#[command(name = "menshen", version, about, max_term_width = 100)]
+struct Arguments {
+    /// Configuration file [default: $MENSHEN_CONFIG, else ./config/menshen.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Everything in one process, without a configuration: gateway, WeChat stand-in, phone page, an old application
+    Demo {
+        /// Where the gateway listens
+        #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+        listen: SocketAddr,
+    },
+    /// The gateway
+    Serve,
+    /// Validate the configuration: every mistake with its place and what to write instead
+    Check {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Secrets and keys
+    Keys {
+        #[command(subcommand)]
+        verb: KeysVerb,
+    },
+    /// The WeChat stand-in with its phone page, alone
+    Sandbox {
+        /// Where it listens
+        #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// public_url of the gateway that the simulated phone talks to
+        #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
+        gateway: url::Url,
+        /// AppSecret of its mini program wxsandbox0000000001
+        #[arg(long, default_value = "sandbox", value_name = "TEXT")]
+        app_secret: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysVerb {
+    /// Print a new secret for server.secret
+    Secret,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Pingora's rustls would take another library's cryptography beside the one that everything else uses.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut out = io::stdout();
+    let code = match arguments.verb {
+        Verb::Check { json } => {
+            let path = config::find(arguments.config, &System);
+            let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            check::run(&path, json, &mut out.lock(), colour)
+        }
+        Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
+        Verb::Serve => serve::run(&config::find(arguments.config, &System)),
+        #[cfg(feature = "sandbox")]
+        Verb::Demo { listen } => demo::run(listen, &mut out),
+        #[cfg(feature = "sandbox")]
+        Verb::Sandbox {
+            listen,
+            gateway,
+            app_secret,
+        } => sandbox::run(listen, gateway, app_secret, &mut out),
+        #[cfg(not(feature = "sandbox"))]
+        Verb::Demo { .. } | Verb::Sandbox { .. } => {
+            complain("this build has no sandbox: build with the default features for `demo` and `sandbox`");
+            WRONG_USAGE
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// A line on standard error that is no log line.
+fn complain(text: &str) {
+    // Nobody is left to tell when this fails.
+    let _ = writeln!(io::stderr(), "menshen: {text}");
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals end the process, which is a stop too.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;

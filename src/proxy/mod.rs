@@ -1,5 +1,6 @@
 //! Pingora: assembly, hooks, normaliser, client address, upstreams, responses.
 
+pub mod admin;
 pub mod admission;
 pub mod authority;
 pub mod bridge;
