@@ -197,6 +197,7 @@ impl ProxyHttp for Hooks {
             managed: &snapshot.managed,
             own_cookies: &snapshot.own_cookies,
             needs_login: snapshot.needs_login(forward.at),
+            document: ctx.style == Style::Page,
             renewed: renewed.as_deref(),
             hsts: snapshot.hsts.as_ref(),
         }
