@@ -145,7 +145,7 @@ association = "field"
 match_fields = ["phone"]
 
 [[sites]]
-name = "Staff Directory"
+name = "库存管理系统 Stock"
 hosts = ["*"]
 audience = "{AUDIENCE}"
 upstreams = ["http://{application}"]
