@@ -95,7 +95,7 @@ impl Registry {
         {
             Found::Live(session) => Lookup::Live(session),
             Found::Dead => Lookup::Dead,
-            Found::Outdated(session) => self.read_again(host, cookie, session, now).await,
+            Found::Outdated(session) => self.read_again(host, cookie, *session, now).await,
         }
     }
 
