@@ -8,5 +8,6 @@
     unreachable_pub
 )]
 
+mod chromium;
 mod login;
 mod support;
