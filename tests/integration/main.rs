@@ -8,5 +8,7 @@
     unreachable_pub
 )]
 
+mod ending;
 mod login;
 mod support;
+mod ticket;
