@@ -30,11 +30,17 @@ async fn start(program: &str, arguments: &[&str], mark: &str) -> Running {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     loop {
         let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-        let line = line.expect("too slow").unwrap().unwrap_or_else(|| panic!("{program} ended before {mark:?}"));
+        let line = line
+            .expect("too slow")
+            .unwrap()
+            .unwrap_or_else(|| panic!("{program} ended before {mark:?}"));
         if line.contains(mark) {
             // Its later lines must not fill the pipe.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return Running { _child: child, said: line };
+            return Running {
+                _child: child,
+                said: line,
+            };
         }
     }
 }
@@ -61,7 +67,12 @@ async fn browser(driver: &Running) -> Client {
     wanted.insert("goog:chromeOptions".to_owned(), options);
     let address = format!("http://127.0.0.1:{port}");
     install_crypto();
-    ClientBuilder::rustls().unwrap().capabilities(wanted).connect(&address).await.expect("a browser")
+    ClientBuilder::rustls()
+        .unwrap()
+        .capabilities(wanted)
+        .connect(&address)
+        .await
+        .expect("a browser")
 }
 
 /// What a camera reads off the screen.
@@ -73,26 +84,52 @@ fn read_code(screenshot: &[u8]) -> String {
     grids[0].decode().expect("a code that can be read").1
 }
 
+/// The text of an element, also while it is still fading in.
 async fn text(client: &Client, css: &str) -> String {
-    client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await.unwrap().text().await.unwrap()
+    let element = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css(css))
+        .await
+        .unwrap();
+    element.prop("textContent").await.unwrap().unwrap_or_default()
 }
 
 /// Clicks the button that says exactly this; people of other screens have digits in their numbers, too.
 async fn click(client: &Client, label: &str) {
     let path = format!("//button[normalize-space(.)='{label}' or .//*[normalize-space(.)='{label}']]");
     let button = client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
-    button.unwrap_or_else(|error| panic!("no button {label:?}: {error}")).click().await.unwrap();
+    button
+        .unwrap_or_else(|error| panic!("no button {label:?}: {error}"))
+        .click()
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_scans_the_code_on_the_screen_and_is_greeted_by_name() {
-    let demo = start(env!("CARGO_BIN_EXE_menshen"), &["demo", "--listen", "127.0.0.1:0"], "http://").await;
-    let address = demo.said.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let demo = start(
+        env!("CARGO_BIN_EXE_menshen"),
+        &["demo", "--listen", "127.0.0.1:0"],
+        "http://",
+    )
+    .await;
+    let address = demo
+        .said
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))
+        .unwrap()
+        .to_owned();
     let driver = start("chromedriver", &["--port=0"], "started successfully on port").await;
     let client = browser(&driver).await;
 
     client.goto(&format!("{address}reports?q=1&x=%E4%B8%AD")).await.unwrap();
-    let code = client.wait().at_most(PATIENCE).for_element(Locator::Css("#code")).await.unwrap();
+    let code = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css("#code"))
+        .await
+        .unwrap();
     let phone_page = read_code(&code.screenshot().await.unwrap());
     let page = client.window().await.unwrap();
 
@@ -101,12 +138,25 @@ async fn a_stranger_scans_the_code_on_the_screen_and_is_greeted_by_name() {
     client.goto(&phone_page).await.unwrap();
     click(&client, "Wang Xiaoming").await;
     let confirm = Locator::XPath("//button[contains(normalize-space(.), 'This was not me')]");
-    client.wait().at_most(PATIENCE).for_element(confirm).await.expect("the confirm screen");
+    client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(confirm)
+        .await
+        .expect("the confirm screen");
 
     client.switch_to_window(page.clone()).await.unwrap();
-    client.wait().at_most(PATIENCE).for_element(Locator::Css("[data-state=scanned]")).await.expect("scanned");
+    client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css("[data-state=scanned]"))
+        .await
+        .expect("scanned");
     let number = text(&client, "#number").await;
-    assert!(matches!(number.trim().parse(), Ok(10..=99)), "two digits, not {number:?}");
+    assert!(
+        matches!(number.trim().parse(), Ok(10..=99)),
+        "two digits, not {number:?}"
+    );
 
     client.switch_to_window(phone).await.unwrap();
     click(&client, number.trim()).await;
@@ -122,7 +172,10 @@ async fn a_stranger_scans_the_code_on_the_screen_and_is_greeted_by_name() {
     let url = client.current_url().await.unwrap();
     assert_eq!(url.as_str(), format!("{address}reports?q=1&x=%E4%B8%AD"));
     let shown = client.source().await.unwrap();
-    assert!(shown.contains("wangxiaoming") && shown.contains("ES256"), "identity headers and a verified assertion");
+    assert!(
+        shown.contains("wangxiaoming") && shown.contains("ES256"),
+        "identity headers and a verified assertion"
+    );
     client.close().await.unwrap();
 }
 

@@ -9,5 +9,7 @@
 )]
 
 mod chromium;
+mod ending;
 mod login;
 mod support;
+mod ticket;

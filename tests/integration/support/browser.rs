@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::invariants::SPOOFS;
+use super::phone::Phone;
 use super::wire::{Request, Wire};
 use super::world::World;
 
@@ -43,6 +44,14 @@ pub struct Events {
     text: String,
     /// Status and headers of the stream.
     pub answer: Answer,
+}
+
+/// A page whose code a phone has scanned.
+pub struct Scanned {
+    pub page: LoginPage,
+    pub events: Events,
+    /// What the page shows.
+    pub number: i64,
 }
 
 impl<'w> Browser<'w> {
@@ -210,6 +219,19 @@ impl<'w> Browser<'w> {
             json!({})
         };
         self.fetch_json(&target, &body).await
+    }
+
+    /// Opens a page, waits at its stream, and has a phone scan it.
+    pub async fn scanned_by(&mut self, phone: &mut Phone<'_>) -> Scanned {
+        let page = self.open("/").await.login_page();
+        let mut events = self.events(&page).await;
+        phone.scan(&page.ticket).await.expect(200);
+        let number = events.until("scanned").await["number"].as_i64();
+        Scanned {
+            page,
+            events,
+            number: number.unwrap_or_default(),
+        }
     }
 
     /// The whole login of a person, up to the session; nothing else of the flow is looked at.
