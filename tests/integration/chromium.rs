@@ -98,12 +98,19 @@ async fn text(client: &Client, css: &str) -> String {
 /// Clicks the button that says exactly this; people of other screens have digits in their numbers, too.
 async fn click(client: &Client, label: &str) {
     let path = format!("//button[normalize-space(.)='{label}' or .//*[normalize-space(.)='{label}']]");
-    let button = client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
-    button
-        .unwrap_or_else(|error| panic!("no button {label:?}: {error}"))
-        .click()
-        .await
-        .unwrap();
+    loop {
+        let button = client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
+        match button
+            .unwrap_or_else(|error| panic!("no button {label:?}: {error}"))
+            .click()
+            .await
+        {
+            Ok(()) => return,
+            // The page drew itself anew between the two.
+            Err(error) if error.is_stale_element_reference() => {}
+            Err(error) => panic!("{label:?} cannot be clicked: {error}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
