@@ -10,5 +10,7 @@
 
 mod ending;
 mod login;
+mod no_script;
+mod people;
 mod support;
 mod ticket;
