@@ -11,5 +11,7 @@
 mod chromium;
 mod ending;
 mod login;
+mod no_script;
+mod people;
 mod support;
 mod ticket;

@@ -334,8 +334,7 @@ impl LoginPage {
     pub fn picture_address(&self) -> String {
         let html = self.answer.text();
         let image = between(&html, "<img class=\"code\"", ">").expect("a code on the page");
-        let source = between(image, "src=\"", "\"").expect("a picture").to_owned();
-        source.replace("&#38;", "&").replace("&amp;", "&")
+        unescape(between(image, "src=\"", "\"").expect("a picture"))
     }
 
     /// The bytes of the code's picture.
@@ -357,6 +356,19 @@ pub fn picture_of(address: &str) -> Vec<u8> {
     } else {
         percent_decode_str(data).collect()
     }
+}
+
+/// A value of an attribute as a browser reads it.
+pub fn unescape(text: &str) -> String {
+    [
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&#60;", "<"),
+        ("&#62;", ">"),
+        ("&#38;", "&"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
 /// What stands between two texts, the first time.
