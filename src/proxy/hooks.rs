@@ -11,6 +11,7 @@ use axum::body::Body;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -30,6 +31,7 @@ use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
 use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::upstream::Lease;
 use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
@@ -67,6 +69,7 @@ struct Forward {
     path_and_query: Option<String>,
     upstream_host: Option<String>,
     path_prefix: Option<String>,
+    lease: Option<Lease>,
     /// A WebSocket: what follows the head is no body.
     upgrades: bool,
     identity: Option<Arc<Outgoing>>,
@@ -143,12 +146,46 @@ impl ProxyHttp for Hooks {
         else {
             return Error::e_explain(ErrorType::InternalError, "no such site");
         };
-        let Some(chosen) = upstreams.choose(forward.client.address) else {
+        let Some(chosen) = upstreams.choose(forward.client.address, forward.lease.as_ref()) else {
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
         };
         forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
+        forward.lease = Some(chosen.lease);
         Ok(Box::new(chosen.peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        if let Some(lease) = ctx.forward.as_ref().and_then(|forward| forward.lease.as_ref()) {
+            lease.connected();
+        }
+        Ok(())
+    }
+
+    /// Nothing has been sent yet: another address may take the request, whatever its method.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestState,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(forward) = &ctx.forward {
+            if let Some(lease) = &forward.lease {
+                lease.refused();
+            }
+            let upstreams = ctx.snapshot.upstreams.get(forward.at.site);
+            error.set_retry(upstreams.is_some_and(|upstreams| upstreams.has_choice()));
+        }
+        error
     }
 
     async fn upstream_request_filter(
@@ -529,6 +566,7 @@ impl Hooks {
             path_and_query: (request.raw_path() != rewritten.as_bytes()).then(|| rewritten.into_owned()),
             upstream_host: None,
             path_prefix: None,
+            lease: None,
             upgrades: admitted.class == Class::WebSocket,
             identity,
             session,
