@@ -15,3 +15,4 @@ mod no_script;
 mod people;
 mod support;
 mod ticket;
+mod upstreams;
