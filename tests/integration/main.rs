@@ -12,6 +12,7 @@ mod chromium;
 mod ending;
 mod login;
 mod no_script;
+mod operations;
 mod people;
 mod support;
 mod ticket;

@@ -32,6 +32,7 @@ pub struct World {
     gateway: Option<Gateway>,
     directory: Arc<TempDir>,
     settings: Settings,
+    configuration: String,
     app_id: String,
     secrets: Arc<Mutex<Vec<String>>>,
     checked: Mutex<usize>,
@@ -110,6 +111,7 @@ impl Plan {
             gateway: None,
             directory,
             settings,
+            configuration: text,
             secrets: Arc::new(Mutex::new(secrets)),
             checked: Mutex::new(0),
         };
@@ -247,6 +249,23 @@ impl World {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The running gateway.
+    #[track_caller]
+    pub fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().expect("a running gateway")
+    }
+
+    /// The text of the configuration file.
+    pub fn configuration(&self) -> &str {
+        &self.configuration
+    }
+
+    /// The running gateway, to be stopped while the world goes on.
+    #[track_caller]
+    pub fn take_gateway(&mut self) -> Gateway {
+        self.gateway.take().expect("a running gateway")
     }
 
     /// Where the state of this world lies.
