@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_renewed_cookie_is_in_no_answer_that_a_shared_cache_may_keep() {
-        let managed = ManagedNames::new(&crate::gate::fixture::settings(vec![]));
+        let managed = ManagedNames::new(&crate::gate::fixture::settings("https://login.test", vec![]));
         let own_cookies = OwnCookies::new("menshen");
         let fixture = Fixture {
             managed: &managed,
