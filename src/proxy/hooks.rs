@@ -355,6 +355,7 @@ impl Hooks {
         ctx.request_id = Arc::clone(&context.request_id);
         let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
+        context.session_in_doubt = matches!(credential_state, Presented::Unverifiable);
         let preflight = preflight_for(&request.method, &request.headers);
         let session_view = credential_state.session().map(|cached| view(cached));
         let credential = match (&credential_state, &session_view) {
@@ -601,6 +602,7 @@ impl Hooks {
             same_origin: is_same_origin_call(&request.headers, &own),
             session: None,
             dead_session: false,
+            session_in_doubt: false,
             cookies: OwnCookieValues {
                 ticket: one(&names.ticket),
                 browser: one(&names.browser),
@@ -767,6 +769,7 @@ fn unknown_context(request_id: &Arc<str>) -> RequestContext {
         same_origin: false,
         session: None,
         dead_session: false,
+        session_in_doubt: false,
         cookies: OwnCookieValues::default(),
     }
 }
