@@ -1,5 +1,6 @@
 //! Pingora's hooks. Each is thin: it collects, calls one function, and applies what that says.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +35,7 @@ use crate::proxy::snapshot::Snapshot;
 use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
+use crate::telemetry::audit::ticket_hash;
 
 /// The gateway as Pingora sees it; one for each kind of listener.
 #[derive(Debug, Clone)]
@@ -289,12 +291,9 @@ impl ProxyHttp for Hooks {
 
     /// Method and path: a query may hold codes and tokens.
     fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
-        format!(
-            "{} {} ({})",
-            session.req_header().method,
-            session.req_header().uri.path(),
-            ctx.request_id
-        )
+        let head = session.req_header();
+        let path = self.without_scene(head.uri.path(), ctx);
+        format!("{} {path} ({})", head.method, ctx.request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
@@ -314,7 +313,7 @@ impl ProxyHttp for Hooks {
             client = ctx.context.as_ref().map(|context| context.address.to_string()),
             host = ctx.context.as_ref().map(|context| &*context.host),
             method = head.method.as_str(),
-            path = head.uri.path(),
+            path = &*self.without_scene(head.uri.path(), ctx),
             status,
             decision = ctx.decision,
             site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
@@ -690,6 +689,16 @@ impl Hooks {
             set_cookies(response.headers_mut(), &[ctx.snapshot.names.clear_session()]);
         }
         self.write(session, ctx, response).await
+    }
+
+    /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
+    /// scan it, or end it.
+    fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
+        let scenes = &ctx.snapshot.keyring.scenes;
+        match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
+            Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
+            None => Cow::Borrowed(path),
+        }
     }
 
     /// Every answer of Menshen's own goes out here.
