@@ -14,3 +14,4 @@ mod no_script;
 mod people;
 mod support;
 mod ticket;
+mod wechat_fails;
