@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
             listen,
             gateway,
             app_secret,
-        } => sandbox::run(listen, gateway, app_secret, &mut out),
+        } => sandbox::run(listen, &gateway, app_secret, &mut out),
         #[cfg(not(feature = "sandbox"))]
         Verb::Demo { .. } | Verb::Sandbox { .. } => {
             complain("this build has no sandbox: build with the default features for `demo` and `sandbox`");

@@ -12,7 +12,7 @@ use crate::sandbox::{self, Sandbox, SandboxConfig};
 use crate::telemetry::logs;
 
 /// Serves until a signal; the exit code.
-pub(super) fn run(listen: SocketAddr, gateway: Url, app_secret: String, out: &mut impl Write) -> u8 {
+pub(super) fn run(listen: SocketAddr, gateway: &Url, app_secret: String, out: &mut impl Write) -> u8 {
     let log = Log {
         format: LogFormat::Text,
         level: "info".to_owned(),

@@ -3,7 +3,7 @@
 //! A gateway that ignores half of a rule lets people through whom its operator kept out, so each of these is refused
 //! and not skipped. An entry here is deleted when what it names comes to life.
 
-use super::settings::{Association, ConnectionKind, MobileOpen, Settings};
+use super::settings::{Association, Balance, ConnectionKind, MobileOpen, Settings};
 
 /// A setting that this version does not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,13 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
             "leave it out: each host has its own session",
         );
     }
+    if settings.login.geo_database.is_some() {
+        refuse(
+            "login.geo_database".to_owned(),
+            "`geo_database`",
+            "leave it out: the phone shows whether both are in one network, else half the address",
+        );
+    }
     for (index, connection) in settings.connections.iter().enumerate() {
         match &connection.kind {
             ConnectionKind::MiniprogramQr(miniprogram) => {
@@ -75,18 +82,19 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
         }
     }
     for (index, site) in settings.sites.iter().enumerate() {
-        for (position, route) in site.routes.iter().enumerate() {
-            let requirements = [
-                ("require", !route.require.is_empty()),
-                ("require_all", !route.require_all.is_empty()),
-            ];
-            for (name, _) in requirements.into_iter().filter(|(_, used)| *used) {
-                refuse(
-                    format!("sites[{index}].routes[{position}].{name}"),
-                    &format!("`{name}`"),
-                    "write access = \"deny\" to keep everybody out, or let the application check its groups header",
-                );
-            }
+        if site.upstream.balance == Balance::LeastConnections {
+            refuse(
+                format!("sites[{index}].upstream.balance"),
+                "`balance = \"least_connections\"`",
+                "write \"round_robin\" or \"client_address\"",
+            );
+        }
+        if site.upstream.health_check.is_some() {
+            refuse(
+                format!("sites[{index}].upstream.health_check"),
+                "`health_check`",
+                "leave it out: an upstream that refuses connections is passed over",
+            );
         }
     }
     found

@@ -185,10 +185,12 @@ impl Inner {
         rd: &str,
     ) -> Result<Issued, Problem> {
         let site = context.site.and_then(|site| self.settings.sites.get(site));
+        let authority = context.authority();
         let facts = PageFacts {
             connection: &connection.id,
             site: site.map_or(&*self.settings.branding.title, |site| &site.name),
             host: &context.host,
+            authority: &authority,
             return_to: rd,
             agent: user_agent(headers),
             address: context.address,

@@ -15,7 +15,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::portal::code::Code;
 
-/// Reads a request for the portal: its head as it is, its body up to [`MAX_BODY`] bytes within [`BODY_TIME`].
+/// Reads a request for the portal: its head as it is, its body up to [`MAX_BODY`] bytes within `BODY_TIME`.
 ///
 /// # Errors
 /// The code of a refusal, or Pingora's error when the client is gone.

@@ -95,6 +95,8 @@ pub struct Returning<'a> {
     pub own_cookies: &'a OwnCookies,
     /// The route needs a login, so that no shared cache may keep the answer.
     pub needs_login: bool,
+    /// The answer to a navigation: after a logout, or for the next person, it must be asked for again.
+    pub document: bool,
     /// A renewed session cookie.
     pub renewed: Option<&'a str>,
     /// `Strict-Transport-Security`.
@@ -119,6 +121,9 @@ impl Returning<'_> {
         self.drop_own_cookies(response)?;
         if self.needs_login {
             make_private(response)?;
+            if self.document && says_nothing_of_caching(&response.headers) {
+                response.insert_header(header::CACHE_CONTROL, "private, no-cache")?;
+            }
         }
         if let Some(hsts) = self.hsts {
             response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?;
@@ -181,6 +186,11 @@ fn make_private(response: &mut ResponseHeader) -> Result<()> {
         kept.insert(0, "private");
     }
     response.insert_header(header::CACHE_CONTROL, kept.join(", "))
+}
+
+/// Browsers then keep a page by guess (RFC 9111 §4.2.2), and show it when nobody is signed in any more.
+fn says_nothing_of_caching(headers: &HeaderMap) -> bool {
+    !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::EXPIRES)
 }
 
 /// Whether a shared cache may keep an answer, and with it a `Set-Cookie` (RFC 9111 §3).

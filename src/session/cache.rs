@@ -48,7 +48,7 @@ pub enum Found {
     /// It holds.
     Live(Arc<CachedSession>),
     /// It holds, but what it says about the person must be read from the directory first.
-    Outdated(Session),
+    Outdated(Box<Session>),
     /// Forged, foreign, expired or revoked: to be cleared.
     Dead,
 }
@@ -95,7 +95,7 @@ impl SessionCache {
         };
         match standing {
             Standing::Good if !entry.session.groups_left_out => Found::Live(entry),
-            Standing::Good | Standing::Outdated => Found::Outdated(entry.session.clone()),
+            Standing::Good | Standing::Outdated => Found::Outdated(Box::new(entry.session.clone())),
             Standing::Dead => {
                 self.entries.invalidate(&key);
                 Found::Dead
@@ -164,6 +164,11 @@ impl CachedSession {
         // Two requests may sign at once; the later one stays, and both assertions are good.
         self.outgoing.store(Arc::new(next));
         Ok(outgoing)
+    }
+
+    /// Neither revoked nor outdated.
+    pub fn is_good(&self, revocations: &Revocations) -> bool {
+        matches!(self.check(revocations), Standing::Good)
     }
 
     fn check(&self, revocations: &Revocations) -> Standing {
@@ -336,7 +341,7 @@ mod tests {
         };
         fixture
             .cache
-            .refresh("a.example", cookie, Session { person, ..session }, 6);
+            .refresh("a.example", cookie, Session { person, ..*session }, 6);
         let Found::Live(entry) = find() else { panic!("not live") };
         assert_eq!(entry.session.person.name.as_deref(), Some("new"));
     }

@@ -95,7 +95,7 @@ impl Registry {
         {
             Found::Live(session) => Lookup::Live(session),
             Found::Dead => Lookup::Dead,
-            Found::Outdated(session) => self.read_again(host, cookie, session, now).await,
+            Found::Outdated(session) => self.read_again(host, cookie, *session, now).await,
         }
     }
 
@@ -114,6 +114,16 @@ impl Registry {
                 Lookup::Unverifiable
             }
         }
+    }
+
+    /// Whether a session that was found still holds, for what was admitted by it and goes on. A change of the person
+    /// ends it too: whether the new one is admitted is for the next request to find out. The idle limit is not looked
+    /// at, since other requests may have renewed the cookie.
+    pub fn still_holds(&self, found: &CachedSession) -> bool {
+        let now = self.clock.now();
+        self.revocations.is_fresh(self.tolerance, now)
+            && now < found.session.expires_at
+            && found.is_good(&self.revocations)
     }
 
     /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough.

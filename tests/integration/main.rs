@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod chromium;
 mod ending;
 mod login;
 mod no_script;

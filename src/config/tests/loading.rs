@@ -210,7 +210,7 @@ fn what_is_written_is_what_is_meant() {
         allowed_headers = ["X_Legacy"]
         app_cookies = ["PHPSESSID"]
         ignore_case = true
-        upstream = { balance = "client_address", health_check = "/healthz?deep=1", pass_host = false }
+        upstream = { balance = "client_address", pass_host = false }
         [[sites.routes]]
         path = "/Static/"
         access = "public"
@@ -254,7 +254,6 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!(site.headers, HeaderSet::None);
     assert_eq!(site.request_body, Some(1 << 30));
     assert_eq!(site.allowed_headers, ["x_legacy"]);
-    assert_eq!(site.upstream.health_check.as_deref(), Some("/healthz?deep=1"));
     assert_eq!(site.routes[0].path, PathPattern::Prefix("/Static".to_owned()));
     assert_eq!(site.routes[0].cors_origins, ["https://spa.example.com"]);
     assert_eq!(site.routes[1].path, PathPattern::Exact("/admin".to_owned()));

@@ -249,7 +249,7 @@ fn hosts_and_paths_lead_to_the_portal_the_public_pages_or_nowhere() {
 
 #[test]
 fn a_wildcard_does_not_take_the_portals_own_host() {
-    for hosts in [&["*"][..], &["*.test"]] {
+    for hosts in [&["*", "wiki.test"][..], &["*.test"]] {
         let gate = gate(vec![site(hosts, vec![route("/", Access::Public)])]);
         assert_eq!(
             decide(&navigation("login.test", "/x"), &gate, &Credential::None),
@@ -269,6 +269,17 @@ fn a_wildcard_does_not_take_the_portals_own_host() {
         decide(&navigation("login.test", "/m/x"), &named, &Credential::None),
         Decision::Landing
     );
+}
+
+#[test]
+fn an_installation_that_names_no_host_has_its_application_on_its_only_one() {
+    let gate = gate(vec![site(&["*"], vec![route("/", Access::Public)])]);
+    for host in ["login.test", "app.test"] {
+        let decision = decide(&navigation(host, "/x"), &gate, &Credential::None);
+        assert_eq!(decision, forward(Some(0), false), "{host}");
+    }
+    let portal = decide(&navigation("login.test", "/.menshen/login"), &gate, &Credential::None);
+    assert!(matches!(portal, Decision::Portal { public_host: true, .. }));
 }
 
 #[test]
