@@ -16,3 +16,4 @@ mod people;
 mod support;
 mod ticket;
 mod upstreams;
+mod wechat_fails;
