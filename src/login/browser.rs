@@ -363,6 +363,7 @@ impl Login {
             expires_at: now.saturating_add(lifetime),
             renewed_at: now,
             groups_left_out: false,
+            known_at: now,
         })
     }
 
