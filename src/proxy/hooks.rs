@@ -30,6 +30,7 @@ use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
 use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
 
@@ -66,6 +67,8 @@ struct Forward {
     path_and_query: Option<String>,
     upstream_host: Option<String>,
     path_prefix: Option<String>,
+    /// A WebSocket: what follows the head is no body.
+    upgrades: bool,
     identity: Option<Arc<Outgoing>>,
     session: Option<Arc<CachedSession>>,
 }
@@ -82,6 +85,8 @@ impl ProxyHttp for Hooks {
     type CTX = RequestState;
 
     fn new_ctx(&self) -> RequestState {
+        // The first that is heard of a request: its head was read.
+        watch::head_arrived();
         RequestState {
             snapshot: self.snapshot.load_full(),
             request_id: request_id(),
@@ -97,7 +102,12 @@ impl ProxyHttp for Hooks {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestState) -> Result<()> {
-        session.set_keepalive(Some(KEEPALIVE));
+        // Off already for clients that want it so (HTTP/1.0, `Connection: close`), and while the gateway stops.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(watch::IDLE.as_secs()));
+        }
+        session.set_read_timeout(Some(CLIENT_SILENCE));
+        session.set_write_timeout(Some(CLIENT_SILENCE));
         session.set_total_drain_timeout(Some(DRAIN));
         Ok(())
     }
@@ -105,6 +115,10 @@ impl ProxyHttp for Hooks {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestState) -> Result<bool> {
         match self.examine(session, ctx).await {
             Verdict::Forward(forward) => {
+                if forward.upgrades {
+                    // Who only listens says nothing for long; what limits the silence of both is the upstream's.
+                    session.set_read_timeout(None);
+                }
                 ctx.forward = Some(*forward);
                 Ok(false)
             }
@@ -501,6 +515,10 @@ impl Hooks {
             }
             _ => None,
         };
+        if let Some(cached) = &session {
+            let (registry, cached) = (Arc::clone(&snapshot.registry), Arc::clone(cached));
+            watch::lives_while(move || registry.still_holds(&cached));
+        }
         let rewritten = admitted.target.path_and_query();
         Verdict::Forward(Box::new(Forward {
             at,
@@ -511,6 +529,7 @@ impl Hooks {
             path_and_query: (request.raw_path() != rewritten.as_bytes()).then(|| rewritten.into_owned()),
             upstream_host: None,
             path_prefix: None,
+            upgrades: admitted.class == Class::WebSocket,
             identity,
             session,
         }))
@@ -851,7 +870,7 @@ fn name(decision: &Decision) -> &'static str {
     }
 }
 
-/// Seconds that an idle HTTP/1.1 connection is kept; Pingora's default is for ever.
-const KEEPALIVE: u64 = 75;
+/// So long a client may send nothing of a body, or take nothing of an answer.
+const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -166,6 +166,11 @@ impl CachedSession {
         Ok(outgoing)
     }
 
+    /// Neither revoked nor outdated.
+    pub fn is_good(&self, revocations: &Revocations) -> bool {
+        matches!(self.check(revocations), Standing::Good)
+    }
+
     fn check(&self, revocations: &Revocations) -> Standing {
         // Read before the lookup: a revocation that comes in between raises the epoch and is seen the next time.
         let epoch = revocations.epoch();

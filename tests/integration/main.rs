@@ -8,5 +8,10 @@
     unreachable_pub
 )]
 
+mod chromium;
+mod ending;
 mod login;
+mod no_script;
+mod people;
 mod support;
+mod ticket;
