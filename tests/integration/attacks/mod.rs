@@ -1,0 +1,12 @@
+//! Adversarial and wire-level tests: bytes in at the gateway's door, bytes out at a recording upstream.
+//!
+//! Every case names the class of attack that it belongs to, by an advisory where there is one, and states a rule of the
+//! gateway: it fails when the rule is taken away.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod recorder;
+mod stage;
+mod wire;
+
+mod identity_headers;
