@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
@@ -46,10 +46,14 @@ pub(super) async fn stream(
     };
     let events = Sse::new(stream::unfold(watch, Watch::next)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     let mut response = events.into_response();
+    // axum's own `no-cache` would let a proxy keep what a ticket's cookie alone may see.
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx in front would hold small events back.
     response.headers_mut().insert(
         HeaderName::from_static("x-accel-buffering"),
-        axum::http::HeaderValue::from_static("no"),
+        HeaderValue::from_static("no"),
     );
     Ok(response)
 }

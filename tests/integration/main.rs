@@ -1,0 +1,12 @@
+//! The whole gateway from outside: a browser, a phone, WeChat and an application, all in one process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod login;
+mod support;

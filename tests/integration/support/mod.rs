@@ -1,0 +1,19 @@
+//! What the tests stand on: a world of one gateway, its WeChat, its application, browsers and phones.
+//!
+//! Everything listens on a port of its own, so that tests run side by side; time is moved by [`World::advance`], never
+//! waited for. Every answer of the gateway and every request that the application got is held against the rules that
+//! bind all of them ([`invariants`]).
+
+pub mod answer;
+pub mod browser;
+pub mod invariants;
+pub mod phone;
+pub mod upstream;
+pub mod wire;
+pub mod world;
+
+pub use answer::Answer;
+pub use browser::{Browser, LoginPage};
+pub use phone::Phone;
+pub use wire::Request;
+pub use world::World;

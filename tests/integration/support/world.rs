@@ -1,0 +1,348 @@
+//! One gateway and all around it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+use menshen::config::{Settings, System, parse};
+use menshen::proxy::gateway::{Doors, Gateway};
+use menshen::sandbox::{self, Sandbox, SandboxConfig};
+use menshen::store::Store;
+use menshen::telemetry::clock::Clock;
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::answer::Answer;
+use super::browser::{Browser, LoginPage};
+use super::invariants::{check_answer, check_received};
+use super::phone::Phone;
+use super::upstream::Upstream;
+use super::wire::{Request, Wire};
+
+/// A gateway, WeChat and an application, each on a port of its own.
+pub struct World {
+    pub sandbox: Sandbox,
+    pub upstream: Upstream,
+    pub clock: Clock,
+    pub address: SocketAddr,
+    gateway: Option<Gateway>,
+    directory: Arc<TempDir>,
+    settings: Settings,
+    app_id: String,
+    secrets: Arc<Mutex<Vec<String>>>,
+    checked: Mutex<usize>,
+    https: bool,
+}
+
+/// A world before it starts.
+pub struct Plan {
+    sandbox: SandboxConfig,
+    changes: Vec<(String, toml::Value)>,
+    more: String,
+}
+
+impl Plan {
+    /// Sets one key: `session.idle_timeout`, `connections.0.phone`, `sites.0.routes`.
+    #[must_use]
+    pub fn set(mut self, path: &str, value: impl Into<toml::Value>) -> Self {
+        self.changes.push((path.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds text at the end of the file: further `[[connections]]`, `[[sites]]`, `[[sites.routes]]` of the last site.
+    #[must_use]
+    pub fn append(mut self, text: &str) -> Self {
+        self.more.push_str(text);
+        self
+    }
+
+    /// Changes who and what exists at WeChat.
+    #[must_use]
+    pub fn wechat(mut self, change: impl FnOnce(&mut SandboxConfig)) -> Self {
+        change(&mut self.sandbox);
+        self
+    }
+
+    pub async fn start(self) -> World {
+        install_crypto();
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let sandbox = Sandbox::new(self.sandbox);
+        let wechat = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wechat_address = wechat.local_addr().unwrap();
+        let upstream = Upstream::start().await;
+        let app = sandbox.apps().remove(0);
+        let text = template(
+            wechat_address,
+            upstream.address(),
+            directory.path(),
+            app.app_id.as_str(),
+            app.secret.expose_secret(),
+        );
+        let mut table: toml::Table = format!("{text}{}", self.more).parse().expect("TOML");
+        for (path, value) in self.changes {
+            change(&mut table, &path, value);
+        }
+        let text = table.to_string();
+        let settings = match parse(&directory.path().join("menshen.toml"), &text, &System) {
+            Ok(loaded) => loaded.settings,
+            Err(mistakes) => panic!(
+                "{}\n{text}",
+                mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            ),
+        };
+        sandbox.set_base_url(Url::parse(&format!("http://{wechat_address}")).unwrap());
+        tokio::spawn(sandbox::serve(wechat, sandbox.clone(), std::future::pending()));
+        let secrets = vec![app.secret.expose_secret().to_owned()];
+        let mut world = World {
+            app_id: app.app_id.as_str().to_owned(),
+            https: settings.https(),
+            sandbox,
+            upstream,
+            clock: Clock::default(),
+            address: ([127, 0, 0, 1], 0).into(),
+            gateway: None,
+            directory,
+            settings,
+            secrets: Arc::new(Mutex::new(secrets)),
+            checked: Mutex::new(0),
+        };
+        world.start_gateway().await;
+        world
+    }
+}
+
+impl World {
+    /// With a site `wiki.test` and a connection `staff` that asks for no phone number.
+    pub async fn start() -> Self {
+        Self::plan().start().await
+    }
+
+    /// To be adjusted.
+    pub fn plan() -> Plan {
+        Plan {
+            sandbox: SandboxConfig::default(),
+            changes: Vec::new(),
+            more: String::new(),
+        }
+    }
+
+    /// Starts the gateway on what the last one left behind.
+    pub async fn start_gateway(&mut self) {
+        let mut settings = self.settings.clone();
+        let doors = Doors::open(&settings).unwrap();
+        self.address = doors.addresses()[0];
+        if !self.https {
+            let public = format!("http://{PUBLIC_HOST}:{}", self.address.port());
+            settings.server.public_url = Url::parse(&public).unwrap();
+        }
+        self.gateway = Some(Gateway::start_at(doors, settings, self.clock.clone()).await.unwrap());
+    }
+
+    /// Stops the gateway in order.
+    pub async fn stop_gateway(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.stop().await;
+        }
+    }
+
+    /// A browser without cookies at [`SITE`].
+    pub fn browser(&self) -> Browser<'_> {
+        Browser::new(self, SITE)
+    }
+
+    /// The same at another host.
+    pub fn browser_at(&self, host: &str) -> Browser<'_> {
+        Browser::new(self, host)
+    }
+
+    /// The phone of a person of the sandbox.
+    pub fn phone(&self, persona: &str) -> Phone<'_> {
+        Phone::new(self, persona)
+    }
+
+    /// One request, with the checks that hold for every answer.
+    #[track_caller]
+    pub fn send(&self, request: &Request) -> impl Future<Output = Answer> {
+        let place = std::panic::Location::caller();
+        async move {
+            let answer = Wire::open(self.address).await.send(request).await;
+            for line in answer.all("set-cookie") {
+                self.learn_cookie(line);
+            }
+            if std::env::var_os("MENSHEN_TEST_PLACES").is_some() {
+                eprintln!("{place}: {} {} -> {}", request.method, request.target, answer.status);
+            }
+            self.check(request, &answer);
+            answer
+        }
+    }
+
+    /// Bytes as they are; the answer is not checked.
+    pub async fn raw(&self, bytes: &[u8]) -> Answer {
+        let mut wire = Wire::open(self.address).await;
+        wire.write(bytes).await;
+        wire.answer(bytes.starts_with(b"HEAD ")).await
+    }
+
+    /// Holds an answer, and what the application got meanwhile, against the rules.
+    pub fn check(&self, request: &Request, answer: &Answer) {
+        check_answer(request, answer, &self.secrets.lock().unwrap());
+        self.check_upstream();
+    }
+
+    /// Holds what the application got against the rules.
+    pub fn check_upstream(&self) {
+        let requests = self.upstream.requests();
+        let mut checked = self.checked.lock().unwrap();
+        for received in requests.iter().skip(*checked) {
+            check_received(received);
+        }
+        *checked = requests.len();
+    }
+
+    /// From now on no answer may hold this text outside `Set-Cookie`.
+    pub fn keep_secret(&self, text: &str) {
+        self.secrets.lock().unwrap().push(text.to_owned());
+    }
+
+    fn learn_cookie(&self, line: &str) {
+        let pair = line.split(';').next().unwrap_or_default();
+        if let Some((_, value)) = pair.split_once('=')
+            && value.len() > 20
+        {
+            self.keep_secret(value);
+        }
+    }
+
+    /// Moves the clocks of the gateway and of WeChat.
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(i64::try_from(seconds).unwrap());
+        self.sandbox.advance(Duration::from_secs(seconds));
+    }
+
+    /// The AppID of the first connection.
+    pub fn app_id(&self) -> &str {
+        &self.app_id
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where the state of this world lies.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The store, opened a second time, as the command line does it.
+    pub async fn store(&self) -> Store {
+        Store::open(&self.settings.store.url).await.unwrap()
+    }
+
+    /// What a phone reads in the code of a page: the scene.
+    #[track_caller]
+    pub fn scene_in(&self, page: &LoginPage) -> String {
+        let address = self.sandbox.scan(&page.picture()).expect("a code that can be read");
+        let address = Url::parse(&address).unwrap();
+        let scene = address.query_pairs().find(|(name, _)| name == "scene");
+        scene.expect("a scene in the code").1.into_owned()
+    }
+
+    /// `host:port`, as browsers say it.
+    pub fn authority(&self, host: &str) -> String {
+        if self.https {
+            host.to_owned()
+        } else {
+            format!("{host}:{}", self.address.port())
+        }
+    }
+
+    /// Scheme, host and port of a page.
+    pub fn origin(&self, host: &str) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority(host))
+    }
+
+    /// Whether an outer proxy ends TLS.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check_upstream();
+        }
+    }
+}
+
+/// The process-wide provider of cryptography, as the binary installs it.
+pub fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
+}
+
+fn change(table: &mut toml::Table, path: &str, value: toml::Value) {
+    let (path, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut at = table;
+    let mut steps = path.split('.').filter(|step| !step.is_empty()).peekable();
+    while let Some(step) = steps.next() {
+        let held = at.entry(step).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let held = match held {
+            toml::Value::Array(array) => {
+                let place: usize = steps.next().expect("a place in the array").parse().expect("a place");
+                &mut array[place]
+            }
+            held => held,
+        };
+        at = held.as_table_mut().expect("a table");
+    }
+    at.insert(last.to_owned(), value);
+}
+
+fn template(wechat: SocketAddr, upstream: SocketAddr, directory: &Path, app_id: &str, secret: &str) -> String {
+    format!(
+        r#"
+[server]
+listen = ["127.0.0.1:0"]
+admin_listen = "off"
+public_url = "http://{PUBLIC_HOST}"
+data_dir = {directory:?}
+grace_period = "1s"
+
+[wechat]
+api_base = "http://{wechat}"
+open_base = "http://{wechat}"
+mp_base = "http://{wechat}"
+
+[[connections]]
+id = "staff"
+kind = "miniprogram-qr"
+display_name = "Staff"
+app_id = "{app_id}"
+app_secret = "{secret}"
+phone = "never"
+
+[[sites]]
+name = "Wiki"
+hosts = ["{SITE}"]
+upstreams = ["http://{upstream}"]
+
+[[sites.routes]]
+path = "/public/"
+access = "public"
+"#,
+        directory = directory.display().to_string(),
+    )
+}
+
+/// The host of the protected site.
+pub const SITE: &str = "wiki.test";
+/// The host of `public_url`.
+pub const PUBLIC_HOST: &str = "login.test";
