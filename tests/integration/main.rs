@@ -8,5 +8,6 @@
     unreachable_pub
 )]
 
+mod attacks;
 mod login;
 mod support;

@@ -3,10 +3,11 @@
 //! Every case names the class of attack that it belongs to, by an advisory where there is one, and states a rule of the
 //! gateway: it fails when the rule is taken away.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 mod recorder;
 mod stage;
 mod wire;
 
+mod forwarded;
 mod identity_headers;
+mod paths;
+mod smuggling;

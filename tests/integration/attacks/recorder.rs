@@ -214,7 +214,11 @@ impl Recorder {
 
 /// An answer with a length.
 pub(crate) fn plain(status: u16, lines: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{lines}\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{lines}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 struct Reader {
@@ -224,7 +228,7 @@ struct Reader {
 
 impl Reader {
     async fn fill(&mut self) -> bool {
-        let mut bytes = [0; 64 * 1024];
+        let mut bytes = vec![0; 64 * 1024];
         match self.stream.read(&mut bytes).await {
             Ok(0) | Err(_) => false,
             Ok(count) => {
@@ -253,7 +257,12 @@ impl Reader {
         let mut lines = head.split("\r\n");
         let request_line = lines.next().unwrap_or_default().to_owned();
         let parts: Vec<&str> = request_line.split(' ').collect();
-        assert_eq!(parts.len(), 3, "the gateway sent a request line of {} parts: {request_line:?}", parts.len());
+        assert_eq!(
+            parts.len(),
+            3,
+            "the gateway sent a request line of {} parts: {request_line:?}",
+            parts.len()
+        );
         Some(Seen {
             connection,
             method: parts[0].to_owned(),

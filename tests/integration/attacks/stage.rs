@@ -1,34 +1,24 @@
 //! A gateway between a recording upstream and a stand-in for WeChat, with people in its directory.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Once;
 
-use menshen::config::{System, parse};
-use menshen::proxy::gateway::{Doors, Gateway};
-use menshen::sandbox::{self, Sandbox, SandboxConfig};
-use menshen::store::{NewUser, Store};
-use menshen::telemetry::clock::Clock;
+use menshen::store::NewUser;
 use rustls::pki_types::CertificateDer;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use toml::Table;
 
 use super::recorder::Recorder;
 use super::wire::{Answer, Wire};
+use crate::support::World;
 
 /// Everything that a test attacks and watches.
 pub(crate) struct Stage {
     pub(crate) address: SocketAddr,
     pub(crate) upstream: Recorder,
-    pub(crate) sandbox: Sandbox,
-    pub(crate) clock: Clock,
+    pub(crate) world: World,
     pub(crate) authority: Option<CertificateDer<'static>>,
-    gateway: Gateway,
-    directory: TempDir,
-    stop_sandbox: oneshot::Sender<()>,
+    _certificate: TempDir,
 }
 
 /// What a stage is like.
@@ -36,11 +26,9 @@ pub(crate) struct Stage {
 pub(crate) struct Plan<'a> {
     /// HTTPS on the listener, with a certificate of its own for the hosts.
     pub(crate) https: bool,
-    /// More lines of `[server]`.
-    pub(crate) server: &'a str,
-    /// More tables; `UPSTREAM` stands for the recorder's address.
-    pub(crate) tables: &'a str,
-    /// The sites instead of [`SITES`].
+    /// TOML of other tables than the sites, on top of what the world has.
+    pub(crate) settings: &'a str,
+    /// The sites instead of [`SITES`]; `UPSTREAM` stands for the recorder's address.
     pub(crate) sites: Option<&'a str>,
 }
 
@@ -73,41 +61,40 @@ impl Stage {
     }
 
     pub(crate) async fn start(plan: Plan<'_>) -> Self {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| {
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        });
-        let directory = tempfile::tempdir().unwrap();
         let upstream = Recorder::start().await;
-        let (sandbox, wechat, stop_sandbox) = start_sandbox().await;
-        let clock = Clock::default();
-        let (text, authority) = configuration(&plan, &directory, &sandbox, wechat, upstream.address);
-        let loaded = parse(&directory.path().join("menshen.toml"), &text, &System)
-            .unwrap_or_else(|mistakes| panic!("{mistakes:#?}\n{text}"));
-        employ(loaded.settings.store.url.expose_secret(), directory.path().join("data")).await;
-        let gateway = Gateway::start_at(Doors::open(&loaded.settings).unwrap(), loaded.settings, clock.clone())
-            .await
-            .unwrap();
-        Self {
-            address: gateway.addresses()[0],
-            upstream,
-            sandbox,
-            clock,
-            authority,
-            gateway,
-            directory,
-            stop_sandbox,
+        let certificate = tempfile::tempdir().unwrap();
+        let sites = plan
+            .sites
+            .unwrap_or(SITES)
+            .replace("UPSTREAM", &format!("http://{}", upstream.address));
+        let mut world = World::plan();
+        for text in [CONNECTION, &sites, plan.settings] {
+            for (path, value) in leaves("", text.parse().unwrap()) {
+                world = world.set(&path, value);
+            }
         }
-    }
-
-    pub(crate) async fn stop(self) {
-        self.gateway.stop().await;
-        let _ = self.stop_sandbox.send(());
-        drop(self.directory);
-    }
-
-    pub(crate) fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
+        let mut authority = None;
+        if plan.https {
+            let (cert, key) = ["cert.pem", "key.pem"].map(|name| certificate.path().join(name)).into();
+            let names = ["app.test", "public.test", PORTAL].map(str::to_owned);
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            std::fs::write(&cert, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            authority = Some(made.cert.der().clone());
+            world = world
+                .set("server.tls.cert", cert.to_str().unwrap())
+                .set("server.tls.key", key.to_str().unwrap())
+                .set("server.public_url", format!("https://{PORTAL}"));
+        }
+        let world = world.start().await;
+        employ_alice(&world).await;
+        Self {
+            address: world.address,
+            upstream,
+            world,
+            authority,
+            _certificate: certificate,
+        }
     }
 
     /// The name of the session cookie here.
@@ -144,7 +131,8 @@ impl Stage {
 
     /// A GET of [`HOST`] with these header lines, each with its line end.
     pub(crate) async fn get(&self, target: &str, lines: &str) -> Answer {
-        self.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n")).await
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"))
+            .await
     }
 
     /// A POST of JSON.
@@ -166,26 +154,30 @@ impl Stage {
 
     /// The phone's side of a ticket, until the person has confirmed.
     pub(crate) async fn confirm(&self, ticket: &Ticket, persona: &str) {
-        let app = self.sandbox.apps().remove(0).app_id;
-        let code = self.sandbox.login_code(app.as_str(), persona).unwrap();
+        let (app, sandbox) = (self.world.app_id(), &self.world.sandbox);
+        let code = sandbox.login_code(app, persona).unwrap();
         let scan = json!({ "scene": ticket.id, "code": code });
+        let portal = self.world.authority(PORTAL);
         let lines = format!("Cookie: {}\r\n", ticket.cookies);
         let watch = format!("/.menshen/tickets/{}?wait=2", ticket.id);
         let (scanned, _) = tokio::join!(
-            self.post(PORTAL, "/.menshen/phone/scan", "", &scan),
+            self.post(&portal, "/.menshen/phone/scan", "", &scan),
             self.get(&watch, &lines)
         );
         assert_eq!(scanned.status, 200, "{}", scanned.text());
         let handle = scanned.json()["handle"].clone();
-        let status = self.get(&format!("/.menshen/tickets/{}", ticket.id), &lines).await.json();
+        let status = self
+            .get(&format!("/.menshen/tickets/{}", ticket.id), &lines)
+            .await
+            .json();
         assert_eq!(status["status"], "scanned", "{status}");
         let shown = self
-            .post(PORTAL, "/.menshen/phone/status", "", &json!({ "handle": handle }))
+            .post(&portal, "/.menshen/phone/status", "", &json!({ "handle": handle }))
             .await;
         assert_eq!(shown.status, 200, "{}", shown.text());
-        let phone = self.sandbox.phone_code(app.as_str(), persona).unwrap();
+        let phone = sandbox.phone_code(app, persona).unwrap();
         let confirm = json!({ "handle": handle, "choice": status["number"], "phone_code": phone });
-        let confirmed = self.post(PORTAL, "/.menshen/phone/confirm", "", &confirm).await;
+        let confirmed = self.post(&portal, "/.menshen/phone/confirm", "", &confirm).await;
         assert_eq!(confirmed.status, 200, "{}", confirmed.text());
     }
 
@@ -223,95 +215,38 @@ pub(crate) fn ticket_of(page: Answer) -> Ticket {
     }
 }
 
-async fn start_sandbox() -> (Sandbox, SocketAddr, oneshot::Sender<()>) {
-    let sandbox = Sandbox::new(SandboxConfig::default());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(sandbox::serve(listener, sandbox.clone(), async {
-        let _ = stopped.await;
-    }));
-    (sandbox, address, stop)
+/// Every key with its value, tables taken apart: `a.b` = 1.
+fn leaves(prefix: &str, table: Table) -> Vec<(String, toml::Value)> {
+    let of_key = |(key, value)| {
+        let path = if prefix.is_empty() {
+            key
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match value {
+            toml::Value::Table(table) => leaves(&path, table),
+            value => vec![(path, value)],
+        }
+    };
+    table.into_iter().flat_map(of_key).collect()
 }
 
-fn configuration(
-    plan: &Plan<'_>,
-    directory: &TempDir,
-    sandbox: &Sandbox,
-    wechat: SocketAddr,
-    upstream: SocketAddr,
-) -> (String, Option<CertificateDer<'static>>) {
-    let app = sandbox.apps().remove(0);
-    let (scheme, mut tls, mut authority) = ("http", String::new(), None);
-    let mut scheme = scheme;
-    if plan.https {
-        scheme = "https";
-        let names = ["app.test", "public.test", "login.test", "strict.test"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        std::fs::write(directory.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(directory.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        tls = "tls = { cert = \"cert.pem\", key = \"key.pem\" }".to_owned();
-        authority = Some(made.cert.der().clone());
-    }
-    let text = format!(
-        r#"
-[server]
-listen = ["127.0.0.1:0"]
-{tls}
-admin_listen = "off"
-public_url = "{scheme}://{PORTAL}"
-data_dir = "data"
-grace_period = "1s"
-{server}
-
-[wechat]
-api_base = "http://{wechat}"
-open_base = "http://{wechat}"
-mp_base = "http://{wechat}"
-
-{tables}
-
-[[connections]]
-id = "staff"
-kind = "miniprogram-qr"
-display_name = "Staff"
-app_id = "{app_id}"
-app_secret = "{secret}"
-open_platform = "corp"
-phone = "required"
-association = "field"
-match_fields = ["phone"]
-
-{sites}
-"#,
-        server = plan.server,
-        tables = plan.tables,
-        app_id = app.app_id.as_str(),
-        secret = app.secret.expose_secret(),
-        sites = plan.sites.unwrap_or(SITES),
-    );
-    (text.replace("UPSTREAM", &format!("http://{upstream}")), authority)
-}
-
-/// Alice, who is in two groups, scans with the phone of `wangxiaoming`; everybody else is new at the first login and
-/// has neither username nor groups nor e-mail.
-async fn employ(store: &str, data: PathBuf) {
-    std::fs::create_dir_all(data).unwrap();
-    let store = Store::open(&store.into()).await.unwrap();
-    store
-        .insert_user(&NewUser {
-            id: menshen::accounts::new_user_id().unwrap(),
-            username: Some("alice".to_owned()),
-            name: Some("王小明".to_owned()),
-            picture: None,
-            phone: Some("+8613800138000".to_owned()),
-            email: Some("alice@example.com".to_owned()),
-            groups: vec!["staff".to_owned(), "ops".to_owned()],
-            attributes: serde_json::Map::new(),
-            created_at: Clock::default().now(),
-        })
-        .await
-        .unwrap();
+/// Alice, who is in two groups, scans with the phone of [`ALICE`]; everybody else is new at the first login and has
+/// neither username nor groups nor e-mail.
+async fn employ_alice(world: &World) {
+    let store = world.store().await;
+    let alice = NewUser {
+        id: menshen::accounts::new_user_id().unwrap(),
+        username: Some("alice".to_owned()),
+        name: Some("王小明".to_owned()),
+        picture: None,
+        phone: Some("+8613800138000".to_owned()),
+        email: Some("alice@example.com".to_owned()),
+        groups: vec!["staff".to_owned(), "ops".to_owned()],
+        attributes: serde_json::Map::new(),
+        created_at: world.clock.now(),
+    };
+    store.insert_user(&alice).await.unwrap();
     store.close().await;
 }
 
@@ -326,6 +261,15 @@ pub(crate) const BOB: &str = "lilei";
 /// What a browser says of a page that somebody opens.
 pub(crate) const NAVIGATION: &str = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\n\
                                      Sec-Fetch-Dest: document\r\nSec-Fetch-User: ?1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0\r\n";
+
+/// The verified number finds Alice in the directory.
+const CONNECTION: &str = r#"
+[connections.0]
+open_platform = "corp"
+phone = "required"
+association = "field"
+match_fields = ["phone"]
+"#;
 
 /// One site with a route of every kind, and a second with other headers.
 const SITES: &str = r#"

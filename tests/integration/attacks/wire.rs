@@ -81,7 +81,11 @@ impl Wire {
             return answer;
         }
         let length = answer.headers.one("content-length").map(|text| text.parse().unwrap());
-        if answer.headers.one("transfer-encoding").is_some_and(|text| text == "chunked") {
+        if answer
+            .headers
+            .one("transfer-encoding")
+            .is_some_and(|text| text == "chunked")
+        {
             assert_eq!(length, None, "an answer with two lengths: {answer:?}");
             while let Some(chunk) = self.chunk().await {
                 answer.body.extend(chunk);
@@ -102,7 +106,11 @@ impl Wire {
                 break at;
             }
             let more = self.fill().await;
-            assert!(more, "the connection ended without an answer: {:?}", self.buffer.escape_ascii().to_string());
+            assert!(
+                more,
+                "the connection ended without an answer: {:?}",
+                self.buffer.escape_ascii().to_string()
+            );
         };
         let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
         let head = String::from_utf8_lossy(&head);
@@ -178,7 +186,7 @@ impl Wire {
         if self.ended {
             return false;
         }
-        let mut bytes = [0; 64 * 1024];
+        let mut bytes = vec![0; 64 * 1024];
         match timeout(PATIENCE, self.stream.read(&mut bytes)).await {
             Ok(Ok(0) | Err(_)) => {
                 self.ended = true;
@@ -188,7 +196,10 @@ impl Wire {
                 self.buffer.extend_from_slice(&bytes[..count]);
                 true
             }
-            Err(_) => panic!("nothing came for {PATIENCE:?}; so far {:?}", self.buffer.escape_ascii().to_string()),
+            Err(_) => panic!(
+                "nothing came for {PATIENCE:?}; so far {:?}",
+                self.buffer.escape_ascii().to_string()
+            ),
         }
     }
 }
@@ -217,7 +228,10 @@ impl Answer {
     /// The `Set-Cookie` line of a cookie.
     pub(crate) fn set_cookie(&self, name: &str) -> Option<&str> {
         let start = format!("{name}=");
-        self.headers.all("set-cookie").into_iter().find(|line| line.starts_with(&start))
+        self.headers
+            .all("set-cookie")
+            .into_iter()
+            .find(|line| line.starts_with(&start))
     }
 
     /// `name=value` of a cookie that is set.
@@ -286,7 +300,10 @@ pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 
 /// WebSocket frames of one message each (RFC 6455 §5), for texts below 126 bytes.
 pub(crate) fn frame(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode, u8::try_from(payload.len()).unwrap() | if mask.is_some() { 0x80 } else { 0 }];
+    let mut frame = vec![
+        0x80 | opcode,
+        u8::try_from(payload.len()).unwrap() | if mask.is_some() { 0x80 } else { 0 },
+    ];
     let mut keys = VecDeque::from(mask.unwrap_or_default());
     frame.extend(mask.unwrap_or_default().iter().take(if mask.is_some() { 4 } else { 0 }));
     for byte in payload {
