@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, mints_ticket, preflight_for};
+use crate::gate::request_class::{Class, classify, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -254,15 +254,20 @@ impl ProxyHttp for Hooks {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
         let Some(forward) = &ctx.forward else { return Ok(()) };
+        let switches = upstream_response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && classify(&session.req_header().method, &session.req_header().headers) != Class::WebSocket {
+            // Nobody asked: what follows would be read as answers to the next requests of this client.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
+        }
         let snapshot = &ctx.snapshot;
         if upstream_response.status.is_informational() {
-            // Browsers keep the cookies of a 101 as of any other answer.
-            Returning {
+            // Browsers keep cookies of a 101, and some those of a 103.
+            return Returning {
                 managed: &snapshot.managed,
                 own_cookies: &snapshot.own_cookies,
                 needs_login: false,
@@ -270,8 +275,8 @@ impl ProxyHttp for Hooks {
                 renewed: None,
                 hsts: None,
             }
-            .apply(upstream_response)?;
-            return Ok(());
+            .apply(upstream_response)
+            .map(|_| ());
         }
         let host = ctx.context.as_ref().map_or("", |context| &context.host);
         let renewed = forward.session.as_ref().and_then(|cached| {
@@ -388,6 +393,7 @@ impl Hooks {
             Class::Grpc => Style::Grpc,
             Class::Script | Class::WebSocket => Style::Json,
         };
+        ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
         ctx.request_id = Arc::clone(&context.request_id);
         let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
@@ -629,7 +635,7 @@ impl Hooks {
             port: admitted.authority.port,
         };
         RequestContext {
-            request_id: self.request_id(ctx, request, admitted),
+            request_id: Arc::clone(&ctx.request_id),
             address: admitted.client.address,
             limit_key: admitted.client.limit_key(),
             port: admitted.authority.port,

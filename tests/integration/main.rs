@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod attacks;
 mod chromium;
 mod ending;
 mod login;
