@@ -377,7 +377,9 @@ impl Hooks {
                     self.forward(ctx, request, admitted, &context, at, identified)
                 }
             }
-            Decision::Preflight { origin, .. } => Verdict::Answer(preflight_answer(request, &origin)),
+            Decision::Preflight { origin, .. } => {
+                Verdict::Answer(portal.finish(&context, preflight_answer(request, &origin)))
+            }
             Decision::LoginPage { at } => {
                 context.site = Some(at.site);
                 if mints_ticket(&request.method, admitted.class) {

@@ -8,11 +8,13 @@
     unreachable_pub
 )]
 
+mod api;
 mod chromium;
 mod ending;
 mod login;
 mod no_script;
 mod people;
+mod session;
 mod support;
 mod ticket;
 mod wechat_fails;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use menshen::config::{Settings, System, parse};
 use menshen::proxy::gateway::{Doors, Gateway};
+use menshen::proxy::snapshot::Snapshot;
 use menshen::sandbox::{self, Sandbox, SandboxConfig};
 use menshen::store::Store;
 use menshen::telemetry::clock::Clock;
@@ -122,6 +123,13 @@ impl World {
     /// With a site `wiki.test` and a connection `staff` that asks for no phone number.
     pub async fn start() -> Self {
         Self::plan().start().await
+    }
+
+    /// Behind a proxy that ends TLS: hosts without a port, `https` in `X-Forwarded-Proto`.
+    pub fn plan_https() -> Plan {
+        Self::plan()
+            .set("server.public_url", format!("https://{PUBLIC_HOST}"))
+            .set("server.trusted_proxies", vec!["127.0.0.1/32"])
     }
 
     /// To be adjusted.
@@ -240,6 +248,12 @@ impl World {
         self.sandbox.advance(Duration::from_secs(seconds));
     }
 
+    /// Until the gateway has read what was revoked, which a long way forward makes it ask for anew.
+    pub async fn ready(&self) {
+        let snapshot = self.snapshot();
+        self.until(async || snapshot.registry.is_ready()).await;
+    }
+
     /// The AppID of the first connection.
     pub fn app_id(&self) -> &str {
         &self.app_id
@@ -247,6 +261,11 @@ impl World {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the running gateway decides by.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.gateway.as_ref().expect("a running gateway").snapshot()
     }
 
     /// Where the state of this world lies.
@@ -301,6 +320,28 @@ impl StoreWatch {
     pub async fn version(&mut self) -> i64 {
         let row = sqlx::query("PRAGMA data_version").fetch_one(&mut self.0).await.unwrap();
         row.get(0)
+    }
+
+    /// Has every question to the store fail from now on: its tables have other names.
+    pub async fn break_store(&mut self) {
+        for table in TABLES {
+            let statement = format!("ALTER TABLE {table} RENAME TO {table}_gone");
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .execute(&mut self.0)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// Has the store answer again.
+    pub async fn mend_store(&mut self) {
+        for table in TABLES {
+            let statement = format!("ALTER TABLE {table}_gone RENAME TO {table}");
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .execute(&mut self.0)
+                .await
+                .unwrap();
+        }
     }
 
     /// Rows of a query that counts.
@@ -380,6 +421,8 @@ access = "public"
     )
 }
 
+/// What every question to the store needs one of.
+const TABLES: [&str; 5] = ["tickets", "sessions", "users", "revocations", "schema_versions"];
 /// The host of the protected site.
 pub const SITE: &str = "wiki.test";
 /// The host of `public_url`.
