@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod binary;
 mod chromium;
 mod ending;
 mod login;

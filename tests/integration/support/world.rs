@@ -1,7 +1,7 @@
 //! One gateway and all around it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::answer::Answer;
 use super::browser::{Browser, LoginPage};
 use super::invariants::{check_answer, check_received};
 use super::phone::Phone;
+use super::process::{Process, free_port};
 use super::upstream::Upstream;
 use super::wire::{Request, Wire};
 
@@ -33,6 +34,7 @@ pub struct World {
     gateway: Option<Gateway>,
     directory: Arc<TempDir>,
     settings: Settings,
+    text: String,
     app_id: String,
     secrets: Arc<Mutex<Vec<String>>>,
     checked: Mutex<usize>,
@@ -71,7 +73,28 @@ impl Plan {
         self
     }
 
+    /// With the gateway in this process.
     pub async fn start(self) -> World {
+        let mut world = self.build().await;
+        world.start_gateway().await;
+        world
+    }
+
+    /// With the gateway in a process of its own, as an operator runs it.
+    pub async fn start_process(self) -> (World, Process) {
+        let port = free_port();
+        let plan = self
+            .set("server.listen", vec![format!("127.0.0.1:{port}")])
+            .set("server.public_url", format!("http://{PUBLIC_HOST}:{port}"));
+        let mut world = plan.build().await;
+        world.address.set_port(port);
+        std::fs::write(world.configuration(), &world.text).unwrap();
+        let process = Process::serve(&world.configuration()).await;
+        (world, process)
+    }
+
+    /// Without a gateway yet.
+    pub async fn build(self) -> World {
         install_crypto();
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let sandbox = Sandbox::new(self.sandbox);
@@ -101,7 +124,7 @@ impl Plan {
         sandbox.set_base_url(Url::parse(&format!("http://{wechat_address}")).unwrap());
         tokio::spawn(sandbox::serve(wechat, sandbox.clone(), std::future::pending()));
         let secrets = vec![app.secret.expose_secret().to_owned()];
-        let mut world = World {
+        World {
             app_id: app.app_id.as_str().to_owned(),
             https: settings.https(),
             sandbox,
@@ -113,9 +136,8 @@ impl Plan {
             settings,
             secrets: Arc::new(Mutex::new(secrets)),
             checked: Mutex::new(0),
-        };
-        world.start_gateway().await;
-        world
+            text,
+        }
     }
 }
 
@@ -259,6 +281,16 @@ impl World {
         &self.app_id
     }
 
+    /// The configuration as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What no answer and no log may hold.
+    pub fn secrets(&self) -> Vec<String> {
+        self.secrets.lock().unwrap().clone()
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -266,6 +298,11 @@ impl World {
     /// What the running gateway decides by.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.gateway.as_ref().expect("a running gateway").snapshot()
+    }
+
+    /// The configuration file of a gateway in its own process.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.path().join("menshen.toml")
     }
 
     /// Where the state of this world lies.
