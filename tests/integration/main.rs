@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod attacks;
 mod chromium;
 mod ending;
 mod login;
@@ -15,3 +16,5 @@ mod no_script;
 mod people;
 mod support;
 mod ticket;
+mod upstreams;
+mod wechat_fails;

@@ -145,6 +145,11 @@ impl World {
         self.gateway = Some(Gateway::start_at(doors, settings, self.clock.clone()).await.unwrap());
     }
 
+    /// All addresses that the gateway listens at, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.gateway.as_ref().expect("a gateway").addresses()
+    }
+
     /// Stops the gateway in order.
     pub async fn stop_gateway(&mut self) {
         if let Some(gateway) = self.gateway.take() {

@@ -1,0 +1,13 @@
+//! Adversarial and wire-level tests: bytes in at the gateway's door, bytes out at a recording upstream.
+//!
+//! Every case names the class of attack that it belongs to, by an advisory where there is one, and states a rule of the
+//! gateway: it fails when the rule is taken away.
+
+mod recorder;
+mod stage;
+mod wire;
+
+mod forwarded;
+mod identity_headers;
+mod paths;
+mod smuggling;
