@@ -329,7 +329,8 @@ impl Login {
             cookies: vec![
                 self.cookies.set_session(token, session.expires_at - now),
                 self.cookies.set_last_user(last_user),
-                self.cookies.clear_ticket(id),
+                // The ticket's cookie stays until it ends by itself: were the answer lost behind its head, this browser
+                // could not ask again.
             ],
             other_user: watched.last_user.as_ref().is_some_and(|last| *last != user.id),
         })
@@ -362,6 +363,7 @@ impl Login {
             expires_at: now.saturating_add(lifetime),
             renewed_at: now,
             groups_left_out: false,
+            known_at: now,
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use axum::response::{Html, IntoResponse, Redirect};
 use serde::Deserialize;
 
@@ -77,5 +77,10 @@ pub(super) async fn logout(
     let mut response = Redirect::to("/.menshen/logout?done").into_response();
     set_cookies(response.headers_mut(), &[portal.cookies.clear_session()]);
     set_cookies(response.headers_mut(), &portal.expired_app_cookies(&context));
+    // What the browser kept of the application's pages was made for the person who leaves.
+    response.headers_mut().insert(
+        HeaderName::from_static("clear-site-data"),
+        HeaderValue::from_static("\"cache\""),
+    );
     Ok(response)
 }

@@ -1,7 +1,7 @@
 //! What Menshen itself answers, under the reserved prefix.
 //!
-//! An ordinary axum router, called in process. The proxy brings a [`RequestContext`](context::RequestContext) with what
-//! it found out about the request; handlers return an answer or a [`Problem`](problem::Problem); the outermost layer
+//! An ordinary axum router, called in process. The proxy brings a [`RequestContext`] with what
+//! it found out about the request; handlers return an answer or a [`Problem`]; the outermost layer
 //! ([`Portal::answer`]) writes problems in the language and the form that the client reads, and puts on every answer
 //! what every answer needs.
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::l4::listener::Listener as PingoraListener;
@@ -18,6 +18,8 @@ use pingora::services::listening::Service;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
+
+use crate::proxy::watch::Watched;
 
 /// A bound listener that does not accept yet.
 pub struct Door {
@@ -71,9 +73,9 @@ impl Door {
     }
 
     /// Accepts until `shutdown` says true; connections that are open then go on, as `connections` knows.
-    pub async fn serve<A>(self, app: Arc<A>, mut shutdown: ShutdownWatch, connections: TaskTracker)
+    pub async fn serve<A>(self, app: Arc<Watched<A>>, mut shutdown: ShutdownWatch, connections: TaskTracker)
     where
-        A: ServerApp + Send + Sync + 'static,
+        A: HttpServerApp + Send + Sync + 'static,
     {
         info!(address = %self.address, tls = self.is_tls(), "listening");
         loop {
@@ -86,7 +88,8 @@ impl Door {
                     let (app, shutdown, tls) = (Arc::clone(&app), shutdown.clone(), self.tls.clone());
                     connections.spawn(async move {
                         if let Some(stream) = establish(stream, tls).await {
-                            Service::handle_event(stream, app, shutdown).await;
+                            let serving = Service::handle_event(stream, Arc::clone(&app), shutdown);
+                            app.run_connection(serving).await;
                         }
                     });
                 }
@@ -97,6 +100,8 @@ impl Door {
                 }
             }
         }
+        // Idle connections close at once, and streams of our own end: nobody waits for them until the grace is over.
+        app.cleanup().await;
         debug!(address = %self.address, "no longer listening");
     }
 }

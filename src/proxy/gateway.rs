@@ -30,6 +30,7 @@ use crate::proxy::front::{BindError, Door};
 use crate::proxy::hooks::Hooks;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tls::{self, TlsError};
+use crate::proxy::watch::{Patience, Watched};
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 use crate::store::{Store, StoreError};
@@ -218,7 +219,7 @@ impl Gateway {
             .push(tokio::spawn(async move { sweep.0.keep_clean(sweep.1).await }));
         for upstreams in &self.snapshot.load().upstreams {
             self.tasks
-                .push(tokio::spawn(Arc::clone(upstreams).keep_resolved(stopping.clone())));
+                .push(tokio::spawn(Arc::clone(upstreams).maintain(stopping.clone())));
         }
     }
 
@@ -229,7 +230,7 @@ impl Gateway {
                 snapshot: Arc::clone(&self.snapshot),
                 redirect_to_https,
             };
-            Arc::new(assemble(&conf, hooks))
+            Arc::new(Watched::new(assemble(&conf, hooks), Patience::default()))
         };
         let (main, redirecting) = (proxy(false), proxy(true));
         for (door, redirects) in doors.doors {

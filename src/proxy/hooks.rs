@@ -8,9 +8,11 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -28,8 +30,10 @@ use crate::proxy::admission::{Admitted, Head, Refusal};
 use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
-use crate::proxy::outgoing::{Forwarding, Returning};
+use crate::proxy::outgoing::{Forwarding, Returning, has_own_bearer};
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::upstream::Lease;
+use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
 
@@ -66,6 +70,11 @@ struct Forward {
     path_and_query: Option<String>,
     upstream_host: Option<String>,
     path_prefix: Option<String>,
+    lease: Option<Lease>,
+    /// A WebSocket: what follows the head is no body.
+    upgrades: bool,
+    /// Bytes of the body so far.
+    received: u64,
     identity: Option<Arc<Outgoing>>,
     session: Option<Arc<CachedSession>>,
 }
@@ -82,6 +91,8 @@ impl ProxyHttp for Hooks {
     type CTX = RequestState;
 
     fn new_ctx(&self) -> RequestState {
+        // The first that is heard of a request: its head was read.
+        watch::head_arrived();
         RequestState {
             snapshot: self.snapshot.load_full(),
             request_id: request_id(),
@@ -97,7 +108,12 @@ impl ProxyHttp for Hooks {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestState) -> Result<()> {
-        session.set_keepalive(Some(KEEPALIVE));
+        // Off already for clients that want it so (HTTP/1.0, `Connection: close`), and while the gateway stops.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(watch::IDLE.as_secs()));
+        }
+        session.set_read_timeout(Some(CLIENT_SILENCE));
+        session.set_write_timeout(Some(CLIENT_SILENCE));
         session.set_total_drain_timeout(Some(DRAIN));
         Ok(())
     }
@@ -105,11 +121,15 @@ impl ProxyHttp for Hooks {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestState) -> Result<bool> {
         match self.examine(session, ctx).await {
             Verdict::Forward(forward) => {
+                if forward.upgrades {
+                    // Who only listens says nothing for long; what limits the silence of both is the upstream's.
+                    session.set_read_timeout(None);
+                }
                 ctx.forward = Some(*forward);
                 Ok(false)
             }
             Verdict::Answer(response) => {
-                bridge::write_response(session, response).await?;
+                self.write(session, ctx, response).await?;
                 Ok(true)
             }
             Verdict::Portal(target) => {
@@ -129,12 +149,46 @@ impl ProxyHttp for Hooks {
         else {
             return Error::e_explain(ErrorType::InternalError, "no such site");
         };
-        let Some(chosen) = upstreams.choose(forward.client.address) else {
+        let Some(chosen) = upstreams.choose(forward.client.address, forward.lease.as_ref()) else {
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
         };
         forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
+        forward.lease = Some(chosen.lease);
         Ok(Box::new(chosen.peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        if let Some(lease) = ctx.forward.as_ref().and_then(|forward| forward.lease.as_ref()) {
+            lease.connected();
+        }
+        Ok(())
+    }
+
+    /// Nothing has been sent yet: another address may take the request, whatever its method.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestState,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(forward) = &ctx.forward {
+            if let Some(lease) = &forward.lease {
+                lease.refused();
+            }
+            let upstreams = ctx.snapshot.upstreams.get(forward.at.site);
+            error.set_retry(upstreams.is_some_and(|upstreams| upstreams.has_choice()));
+        }
+        error
     }
 
     async fn upstream_request_filter(
@@ -176,6 +230,28 @@ impl ProxyHttp for Hooks {
         .apply(upstream_request)
     }
 
+    /// Counts a body that comes without a length, or with a false one.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let (Some(body), Some(forward)) = (body, &mut ctx.forward) else {
+            return Ok(());
+        };
+        forward.received = forward.received.saturating_add(body.len() as u64);
+        match body_limit(&ctx.snapshot, forward.at.site) {
+            Some(limit) if forward.received > limit && !forward.upgrades => Err(Error::explain(
+                ErrorType::HTTPStatus(413),
+                "the request body is longer than request_body",
+            )
+            .into_down()),
+            _ => Ok(()),
+        }
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -195,6 +271,7 @@ impl ProxyHttp for Hooks {
                 managed: &snapshot.managed,
                 own_cookies: &snapshot.own_cookies,
                 needs_login: false,
+                document: false,
                 renewed: None,
                 hsts: None,
             }
@@ -211,8 +288,9 @@ impl ProxyHttp for Hooks {
             managed: &snapshot.managed,
             own_cookies: &snapshot.own_cookies,
             needs_login: snapshot.needs_login(forward.at),
+            document: ctx.style == Style::Page,
             renewed: renewed.as_deref(),
-            hsts: snapshot.hsts.as_ref(),
+            hsts: snapshot.hsts.as_ref().filter(|_| forward.secure),
         }
         .apply(upstream_response)?;
         upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
@@ -235,12 +313,14 @@ impl ProxyHttp for Hooks {
                 can_reuse_downstream: false,
             };
         }
-        let target = target_of(session.req_header()).to_owned();
+        // As decided on: the raw one could be an address of another host (`//…`).
+        let normalised = ctx.forward.as_ref().and_then(|forward| forward.path_and_query.clone());
+        let target = normalised.unwrap_or_else(|| target_of(session.req_header()).to_owned());
         let headers = session.req_header().headers.clone();
         let context = ctx.context.clone().unwrap_or_else(|| unknown_context(&ctx.request_id));
         let portal = ctx.snapshot.portal.inner();
         let response = portal.refuse(&context, &headers, ctx.style, &code.into(), &target);
-        if let Err(error) = bridge::write_response(session, response).await {
+        if let Err(error) = self.write(session, ctx, response).await {
             info!(request_id = &*ctx.request_id, %error, "error page not written");
         }
         FailToProxy {
@@ -315,6 +395,7 @@ impl Hooks {
         };
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
+        ctx.request_id = Arc::clone(&context.request_id);
         let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
         let preflight = preflight_for(&request.method, &request.headers);
@@ -369,7 +450,7 @@ impl Hooks {
         let verdict = match decision {
             Decision::Forward { at, identified } => {
                 context.site = Some(at.site);
-                if let Some(limit) = snapshot.settings.sites.get(at.site).and_then(|site| site.request_body)
+                if let Some(limit) = body_limit(&snapshot, at.site)
                     && declares_more(&request.headers, limit)
                 {
                     refuse(&context, ctx.style, Code::TooLarge.into())
@@ -377,7 +458,10 @@ impl Hooks {
                     self.forward(ctx, request, admitted, &context, at, identified)
                 }
             }
-            Decision::Preflight { origin, .. } => Verdict::Answer(preflight_answer(request, &origin)),
+            Decision::Preflight { at, origin } => {
+                context.site = Some(at.site);
+                Verdict::Answer(portal.finish(&context, preflight_answer(request, &origin)))
+            }
             Decision::LoginPage { at } => {
                 context.site = Some(at.site);
                 if mints_ticket(&request.method, admitted.class) {
@@ -515,6 +599,10 @@ impl Hooks {
             }
             _ => None,
         };
+        if let Some(cached) = &session {
+            let (registry, cached) = (Arc::clone(&snapshot.registry), Arc::clone(cached));
+            watch::lives_while(move || registry.still_holds(&cached));
+        }
         let rewritten = admitted.target.path_and_query();
         Verdict::Forward(Box::new(Forward {
             at,
@@ -525,6 +613,9 @@ impl Hooks {
             path_and_query: (request.raw_path() != rewritten.as_bytes()).then(|| rewritten.into_owned()),
             upstream_host: None,
             path_prefix: None,
+            lease: None,
+            upgrades: admitted.class == Class::WebSocket,
+            received: 0,
             identity,
             session,
         }))
@@ -614,7 +705,7 @@ impl Hooks {
             &refusal.code.into(),
             "/",
         );
-        if refusal.closes && head.version < Version::HTTP_2 {
+        if refusal.closes {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, http::HeaderValue::from_static("close"));
@@ -639,6 +730,17 @@ impl Hooks {
         };
         if context.dead_session && !response.headers().contains_key(header::SET_COOKIE) {
             set_cookies(response.headers_mut(), &[ctx.snapshot.names.clear_session()]);
+        }
+        self.write(session, ctx, response).await
+    }
+
+    /// Every answer of Menshen's own goes out here.
+    async fn write(&self, session: &mut Session, ctx: &RequestState, mut response: Response<Body>) -> Result<()> {
+        if let Some(hsts) = &ctx.snapshot.hsts
+            && ctx.context.as_ref().is_some_and(|context| context.secure)
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         bridge::write_response(session, response).await
     }
@@ -727,17 +829,6 @@ fn view(cached: &CachedSession) -> SessionView<'_> {
     }
 }
 
-/// A bearer token of Menshen's form. It decides alone and never goes on; any other `Authorization` is the
-/// application's own.
-fn has_own_bearer(headers: &HeaderMap) -> bool {
-    headers.get(header::AUTHORIZATION).is_some_and(|value| {
-        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(b"bearer ") && token.trim_ascii().starts_with(b"mst_")
-    })
-}
-
 fn preflight_answer(request: &RequestHeader, origin: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -765,6 +856,11 @@ fn preflight_answer(request: &RequestHeader, origin: &str) -> Response<Body> {
         }
     }
     response
+}
+
+/// Most bytes of a body for a site; `None`: no limit.
+fn body_limit(snapshot: &Snapshot, site: usize) -> Option<u64> {
+    snapshot.settings.sites.get(site)?.request_body
 }
 
 fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
@@ -819,7 +915,7 @@ fn verification_file(snapshot: &Snapshot, context: &RequestContext, name: &str) 
 /// What the client is told about a failed exchange; `None` when it is gone and told nothing.
 fn failure(error: &Error) -> Option<Code> {
     match (error.esource(), error.etype()) {
-        (ErrorSource::Downstream, ErrorType::HTTPStatus(400)) => Some(Code::BadRequest),
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(400) | ErrorType::InvalidHTTPHeader) => Some(Code::BadRequest),
         (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
         (ErrorSource::Downstream, _) => None,
         (_, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
@@ -865,7 +961,7 @@ fn name(decision: &Decision) -> &'static str {
     }
 }
 
-/// Seconds that an idle HTTP/1.1 connection is kept; Pingora's default is for ever.
-const KEEPALIVE: u64 = 75;
+/// So long a client may send nothing of a body, or take nothing of an answer.
+const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 const HEX: &[u8; 16] = b"0123456789abcdef";

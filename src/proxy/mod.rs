@@ -17,5 +17,6 @@ pub mod snapshot;
 pub mod strip;
 pub mod tls;
 pub mod upstream;
+pub mod watch;
 
 pub use crate::gate::{origin, request_class};

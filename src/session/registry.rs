@@ -116,6 +116,16 @@ impl Registry {
         }
     }
 
+    /// Whether a session that was found still holds, for what was admitted by it and goes on. A change of the person
+    /// ends it too: whether the new one is admitted is for the next request to find out. The idle limit is not looked
+    /// at, since other requests may have renewed the cookie.
+    pub fn still_holds(&self, found: &CachedSession) -> bool {
+        let now = self.clock.now();
+        self.revocations.is_fresh(self.tolerance, now)
+            && now < found.session.expires_at
+            && found.is_good(&self.revocations)
+    }
+
     /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough.
     pub fn renew(&self, session: &Session, host: &str) -> Option<String> {
         let now = self.clock.now();

@@ -9,5 +9,12 @@
 )]
 
 mod attacks;
+mod chromium;
+mod ending;
 mod login;
+mod no_script;
+mod people;
 mod support;
+mod ticket;
+mod upstreams;
+mod wechat_fails;

@@ -2,7 +2,7 @@
 //!
 //! A language is one `static` of a struct with named fields and one `match` over all codes, so that a missing text does
 //! not compile and a misspelt key cannot exist. The trade-off against message files: a translator edits Rust literals;
-//! nothing is parsed, looked up by name or missing at run time. Placeholders are filled by [`fill`], which knows all of
+//! nothing is parsed, looked up by name or missing at run time. Placeholders are filled by [`fill()`], which knows all of
 //! them; escaping is the template's business and happens afterwards.
 
 mod en;

@@ -203,7 +203,14 @@ fn connection_lists_what_is_the_hops_only() {
         let error = Err(FramingError::Nomination);
         assert_eq!(check("GET", Version::HTTP_11, &lines), error, "{nominated}");
     }
-    for nominated in ["keep-alive", "close, TE", "", ",", "Remote-User, X-Custom", "a, b, c, d, e, f, g, h"] {
+    for nominated in [
+        "keep-alive",
+        "close, TE",
+        "",
+        ",",
+        "Remote-User, X-Custom",
+        "a, b, c, d, e, f, g, h",
+    ] {
         let lines = [HOST_LINE, ("connection", nominated)];
         assert_eq!(check("GET", Version::HTTP_11, &lines), Ok(()), "{nominated}");
     }

@@ -53,7 +53,10 @@ async fn what_a_stranger_claims_is_replaced() {
         assert_eq!(seen.headers.one(name), Some(value), "{name}");
     }
     for (name, value) in &seen.headers.0 {
-        assert!(!value.contains("evil") && !value.contains("198.51.100.7"), "{name}: {value}");
+        assert!(
+            !value.contains("evil") && !value.contains("198.51.100.7"),
+            "{name}: {value}"
+        );
     }
     let id = seen.headers.one("x-request-id").expect("a request id");
     assert_eq!(answer.headers.one("x-request-id"), Some(id));
@@ -82,7 +85,13 @@ async fn a_trusted_peer_is_believed_from_the_right() {
 async fn a_request_id_counts_from_a_trusted_peer_and_only_if_it_is_one() {
     let stage = trusting(None).await;
     let long = "x".repeat(129);
-    for (id, kept) in [("edge-7f.3_a", true), ("a b", false), ("a\"b", false), (&*long, false), ("", false)] {
+    for (id, kept) in [
+        ("edge-7f.3_a", true),
+        ("a b", false),
+        ("a\"b", false),
+        (&*long, false),
+        ("", false),
+    ] {
         let answer = stage.get("/public/x", &format!("X-Request-Id: {id}\r\n")).await;
         let seen = stage.upstream.only();
         let sent = seen.headers.one("x-request-id").unwrap();
@@ -119,8 +128,16 @@ async fn a_network_rule_is_met_by_addresses_that_are_certain() {
     }
     let strangers = Stage::with_sites(LAN).await;
     let cookie = format!("Cookie: {}\r\n", strangers.login(BOB).await);
-    for lines in ["X-Forwarded-For: 10.1.1.1\r\n", "Forwarded: for=10.1.1.1\r\n", "X-Real-IP: 10.1.1.1\r\n"] {
-        assert_eq!(strangers.get("/lan/x", &format!("{cookie}{lines}")).await.status, 403, "{lines:?}");
+    for lines in [
+        "X-Forwarded-For: 10.1.1.1\r\n",
+        "Forwarded: for=10.1.1.1\r\n",
+        "X-Real-IP: 10.1.1.1\r\n",
+    ] {
+        assert_eq!(
+            strangers.get("/lan/x", &format!("{cookie}{lines}")).await.status,
+            403,
+            "{lines:?}"
+        );
     }
     assert!(strangers.upstream.taken().is_empty());
 }
@@ -200,7 +217,13 @@ async fn a_host_with_https_serves_no_session_over_plain_http() {
     }
     assert!(stage.upstream.taken().is_empty());
     let mut wire = Wire::plain(plain).await;
-    wire.send(format!("GET /public/x HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n")).await;
+    wire.send(format!(
+        "GET /public/x HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n"
+    ))
+    .await;
     assert_eq!(wire.answer().await.status, 200);
-    assert!(!stage.upstream.only().headers.has("remote-user"), "a session over plain HTTP");
+    assert!(
+        !stage.upstream.only().headers.has("remote-user"),
+        "a session over plain HTTP"
+    );
 }

@@ -17,25 +17,84 @@ async fn what_two_parsers_could_read_differently_is_refused() {
     let lines = format!("Cookie: {cookie}\r\n");
     let targets: &[&[u8]] = &[
         // Dot segments in any spelling.
-        b"/public/../secret", b"/public/./x", b"/public/..", b"/public/.", b"/..", b"/.", b"/public/%2e%2e/secret",
-        b"/public/.%2E/secret", b"/public/%2e/x", b"/public/..;/secret", b"/public/..;a=b/secret", b"/public/.;/x",
-        b"/public/..%3b/secret", b"/public/..%20/secret", b"/public/..%23/x", b"/public/..%3f/x", b"/%2e%2e",
+        b"/public/../secret",
+        b"/public/./x",
+        b"/public/..",
+        b"/public/.",
+        b"/..",
+        b"/.",
+        b"/public/%2e%2e/secret",
+        b"/public/.%2E/secret",
+        b"/public/%2e/x",
+        b"/public/..;/secret",
+        b"/public/..;a=b/secret",
+        b"/public/.;/x",
+        b"/public/..%3b/secret",
+        b"/public/..%20/secret",
+        b"/public/..%23/x",
+        b"/public/..%3f/x",
+        b"/%2e%2e",
         // Encoded slashes and backslashes.
-        b"/public/..%2fsecret", b"/public%2fx", b"/public/%2F", b"/secret%2f", b"/public/..%5csecret",
-        b"/public/a%5Cb", b"/public\\..\\secret", b"/\\secret", b"\\secret", b"/slashes/%2e%2e%2fpublic",
-        b"/slashes/a%2f..%2fb", b"/slashes/a%5cb",
+        b"/public/..%2fsecret",
+        b"/public%2fx",
+        b"/public/%2F",
+        b"/secret%2f",
+        b"/public/..%5csecret",
+        b"/public/a%5Cb",
+        b"/public\\..\\secret",
+        b"/\\secret",
+        b"\\secret",
+        b"/slashes/%2e%2e%2fpublic",
+        b"/slashes/a%2f..%2fb",
+        b"/slashes/a%5cb",
         // NUL, controls, other bytes.
-        b"/public/%00", b"/secret%00/public/", b"/public/%0a", b"/public/%0d%0aX:y", b"/public/%7f", b"/public/%1f",
-        b"/public/\x01", b"/public/\x7f", b"/public/\xc3\xa9", b"/public/\xff", b"/public/a\tb",
+        b"/public/%00",
+        b"/secret%00/public/",
+        b"/public/%0a",
+        b"/public/%0d%0aX:y",
+        b"/public/%7f",
+        b"/public/%1f",
+        b"/public/\x01",
+        b"/public/\x7f",
+        b"/public/\xc3\xa9",
+        b"/public/\xff",
+        b"/public/a\tb",
         // Escapes.
-        b"/public/%", b"/public/%2", b"/public/%zz", b"/public/%u002f", b"/public/%%32e", b"/public/%252e%252e/secret",
-        b"/public/%252f", b"/public/%25%32%65", b"/public/%2525", b"/public/%ff", b"/public/%c0%af", b"/public/%c0%ae/",
-        b"/public/%ed%a0%80", b"/public/%f8%80%80%80%80",
+        b"/public/%",
+        b"/public/%2",
+        b"/public/%zz",
+        b"/public/%u002f",
+        b"/public/%%32e",
+        b"/public/%252e%252e/secret",
+        b"/public/%252f",
+        b"/public/%25%32%65",
+        b"/public/%2525",
+        b"/public/%ff",
+        b"/public/%c0%af",
+        b"/public/%c0%ae/",
+        b"/public/%ed%a0%80",
+        b"/public/%f8%80%80%80%80",
         // A fragment, and targets of other forms.
-        b"/public/x#y", b"http://app.test:80/public/#", b"/secret#/public/", b"/public/#/../secret", b"/public/?a#b", b"#", b"public/x", b"*", b"?",
-        b"app.test:80", b"ftp://app.test/public/", b"http:/public/x", b"http:///public/x", b"http://user@app.test/public/",
-        b"http://user:x@app.test/public/", b"http://other.test/public/x", b"http://app.test\\@other.test/",
-        b"http://app.test:81/public/x", b"http://app.test#/public/", b"javascript://app.test/%0a",
+        b"/public/x#y",
+        b"http://app.test:80/public/#",
+        b"/secret#/public/",
+        b"/public/#/../secret",
+        b"/public/?a#b",
+        b"#",
+        b"public/x",
+        b"*",
+        b"?",
+        b"app.test:80",
+        b"ftp://app.test/public/",
+        b"http:/public/x",
+        b"http:///public/x",
+        b"http://user@app.test/public/",
+        b"http://user:x@app.test/public/",
+        b"http://other.test/public/x",
+        b"http://app.test\\@other.test/",
+        b"http://app.test:81/public/x",
+        b"http://app.test#/public/",
+        b"javascript://app.test/%0a",
     ];
     for target in targets {
         for lines in ["", &lines] {
@@ -64,7 +123,10 @@ async fn ordinary_targets_arrive_byte_for_byte_and_the_others_in_one_spelling() 
         ("/public/.well-known", "/public/.well-known"),
         ("/public/...", "/public/..."),
         ("/public/a..b", "/public/a..b"),
-        ("/public/?a=//b/../c%2f%00;%5C%zz&&=?[]{}|", "/public/?a=//b/../c%2f%00;%5C%zz&&=?[]{}|"),
+        (
+            "/public/?a=//b/../c%2f%00;%5C%zz&&=?[]{}|",
+            "/public/?a=//b/../c%2f%00;%5C%zz&&=?[]{}|",
+        ),
         ("/public/x?a=%41", "/public/x?a=%41"),
         // One spelling for both sides.
         ("/publi%63/x?a=%63", "/public/x?a=%63"),
@@ -76,7 +138,11 @@ async fn ordinary_targets_arrive_byte_for_byte_and_the_others_in_one_spelling() 
         let answer = get(&stage, target, "").await;
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
         let seen = stage.upstream.only();
-        assert_eq!((seen.target.as_str(), seen.version.as_str()), (arrives, "HTTP/1.1"), "{target}");
+        assert_eq!(
+            (seen.target.as_str(), seen.version.as_str()),
+            (arrives, "HTTP/1.1"),
+            "{target}"
+        );
         assert_eq!(seen.headers.one("host"), Some(HOST), "{target}");
     }
 }
@@ -86,10 +152,30 @@ async fn ordinary_targets_arrive_byte_for_byte_and_the_others_in_one_spelling() 
 async fn a_public_route_never_opens_by_an_ambiguity() {
     let stage = Stage::plain().await;
     for target in [
-        "/secret?x=/public/", "/secret?/public/", "/publicx", "/public-x/", "/PUBLIC/x", "/Public/", "/public;x/y",
-        "/public%3bx/y", "/public%3f/x", "/public%23/x", "/public%20/x", "/public./x", "/exact/", "/exact/x",
-        "/exact;x", "/exact%3fx", "/exactly", "/secret/public/", "/",
-        "/secret;/public/", "/secret%3b/public/", "/api/", "/admin", "/slashes/a%2Fpublic",
+        "/secret?x=/public/",
+        "/secret?/public/",
+        "/publicx",
+        "/public-x/",
+        "/PUBLIC/x",
+        "/Public/",
+        "/public;x/y",
+        "/public%3bx/y",
+        "/public%3f/x",
+        "/public%23/x",
+        "/public%20/x",
+        "/public./x",
+        "/exact/",
+        "/exact/x",
+        "/exact;x",
+        "/exact%3fx",
+        "/exactly",
+        "/secret/public/",
+        "/",
+        "/secret;/public/",
+        "/secret%3b/public/",
+        "/api/",
+        "/admin",
+        "/slashes/a%2Fpublic",
     ] {
         let answer = get(&stage, target, "").await;
         assert_eq!(answer.refusal(), (401, "login_required".to_owned()), "{target}");
@@ -104,15 +190,43 @@ async fn stricter_rules_hold_in_every_reading_of_a_path_and_for_whole_segments()
     let cookie = stage.login(BOB).await;
     let lines = format!("Cookie: {cookie}\r\n");
     for target in [
-        "/admin", "/admin/", "/admin/x", "/admin;x", "/admin;x/y", "/admin;/x", "/admin%3Bx/y", "/admin%3b", "/admin./x",
-        "/admin%2e/x", "/admin%20/x", "/%61dmin/x", "//admin//x", "/admin%3Fx", "/admin%23", "/denied", "/denied/",
-        "/denied/x", "/denied;x/y", "/denied%3bx/y", "/%64enied/x", "/denied./", "/denied/x?y", "/denied%20",
+        "/admin",
+        "/admin/",
+        "/admin/x",
+        "/admin;x",
+        "/admin;x/y",
+        "/admin;/x",
+        "/admin%3Bx/y",
+        "/admin%3b",
+        "/admin./x",
+        "/admin%2e/x",
+        "/admin%20/x",
+        "/%61dmin/x",
+        "//admin//x",
+        "/admin%3Fx",
+        "/admin%23",
+        "/denied",
+        "/denied/",
+        "/denied/x",
+        "/denied;x/y",
+        "/denied%3bx/y",
+        "/%64enied/x",
+        "/denied./",
+        "/denied/x?y",
+        "/denied%20",
     ] {
         let answer = get(&stage, target, &lines).await;
         assert_eq!(answer.refusal(), (403, "forbidden".to_owned()), "{target}");
     }
     assert!(stage.upstream.taken().is_empty());
-    for target in ["/administrator", "/admin-x", "/deniedx", "/x/admin", "/public/denied", "/public/admin/x"] {
+    for target in [
+        "/administrator",
+        "/admin-x",
+        "/deniedx",
+        "/x/admin",
+        "/public/denied",
+        "/public/admin/x",
+    ] {
         assert_eq!(get(&stage, target, &lines).await.status, 200, "{target}");
         assert_eq!(stage.upstream.only().target, target);
     }
@@ -132,7 +246,11 @@ async fn a_backend_that_ignores_letter_case_gets_rules_that_do_too() {
         let stage = Stage::with_sites(&sites(ignore_case)).await;
         let lines = format!("Cookie: {}\r\n", stage.login(BOB).await);
         for target in ["/ADMIN/x", "/Admin", "/%41dmin/x"] {
-            assert_eq!(get(&stage, target, &lines).await.status, status, "{target} {ignore_case}");
+            assert_eq!(
+                get(&stage, target, &lines).await.status,
+                status,
+                "{target} {ignore_case}"
+            );
         }
     }
 }
@@ -147,9 +265,17 @@ async fn encoded_slashes_pass_untouched_where_a_route_keeps_them() {
         assert_eq!(stage.upstream.only().target, target);
     }
     // Decoded, it would be another route's.
-    for (target, status) in [("/slashes%2F..%2Fdenied", 400), ("/denied%2Fx", 403), ("/public%2Fx", 400)] {
+    for (target, status) in [
+        ("/slashes%2F..%2Fdenied", 400),
+        ("/denied%2Fx", 403),
+        ("/public%2Fx", 400),
+    ] {
         let answer = get(&stage, target, &lines).await;
-        assert!(answer.status == status || answer.status == 400, "{target}: {}", answer.status);
+        assert!(
+            answer.status == status || answer.status == 400,
+            "{target}: {}",
+            answer.status
+        );
     }
     assert!(stage.upstream.taken().is_empty());
 }
@@ -178,7 +304,9 @@ async fn nothing_below_the_reserved_prefix_reaches_an_upstream() {
         ("/.menshen/verify/x", 404),
     ] {
         // At a site that is public as a whole.
-        let answer = stage.send(format!("GET {target} HTTP/1.1\r\nHost: other.test\r\n\r\n")).await;
+        let answer = stage
+            .send(format!("GET {target} HTTP/1.1\r\nHost: other.test\r\n\r\n"))
+            .await;
         assert_eq!(answer.status, status, "{target}");
     }
     assert!(stage.upstream.taken().is_empty());
@@ -199,7 +327,9 @@ async fn one_host_in_any_honest_spelling_and_no_other() {
         ("app.test:8080", "app.test:8080"),
         ("App.Test.:80", "app.test"),
     ] {
-        let answer = stage.send(format!("GET /public/ HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let answer = stage
+            .send(format!("GET /public/ HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            .await;
         assert_eq!(answer.status, 200, "{host}");
         let seen = stage.upstream.only();
         assert_eq!(seen.headers.one("host"), Some(arrives), "{host}");
@@ -271,7 +401,9 @@ async fn methods_are_exact_and_tunnels_are_not_served() {
         assert_eq!(answer.status, status, "{method} {target}");
     }
     for method in ["get", "OPTIONS", "PROPFIND", "HEAD", "DELETE"] {
-        let answer = stage.send(format!("{method} /secret HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+        let answer = stage
+            .send(format!("{method} /secret HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
+            .await;
         assert_eq!(answer.status, 401, "{method}");
     }
 }
@@ -288,11 +420,17 @@ async fn preflights_are_answered_here_for_listed_origins_only() {
         ("/api/x", format!("Origin: http://spa.test\r\n{asks}"), 401),
         ("/api/x", asks.to_owned(), 401),
         ("/api/x", "Origin: https://spa.test\r\n".to_owned(), 401),
-        ("/api/x", format!("Origin: https://spa.test\r\nContent-Length: 1\r\n{asks}"), 401),
+        (
+            "/api/x",
+            format!("Origin: https://spa.test\r\nContent-Length: 1\r\n{asks}"),
+            401,
+        ),
         ("/secret", format!("Origin: https://spa.test\r\n{asks}"), 401),
         ("/denied/", format!("Origin: https://spa.test\r\n{asks}"), 403),
     ] {
-        let answer = stage.send(format!("OPTIONS {target} HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\nx")).await;
+        let answer = stage
+            .send(format!("OPTIONS {target} HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\nx"))
+            .await;
         assert_eq!(answer.status, status, "{target} {lines:?}");
         let allowed = answer.headers.one("access-control-allow-origin");
         let listed = target == "/api/x" && lines.starts_with("Origin: https://spa.test\r\n");

@@ -5,9 +5,11 @@
 //! bind all of them ([`invariants`]).
 
 pub mod answer;
+pub mod assertion;
 pub mod browser;
 pub mod invariants;
 pub mod phone;
+pub mod picture;
 pub mod upstream;
 pub mod wire;
 pub mod world;

@@ -11,6 +11,7 @@ use menshen::sandbox::{self, Sandbox, SandboxConfig};
 use menshen::store::Store;
 use menshen::telemetry::clock::Clock;
 use secrecy::ExposeSecret;
+use sqlx::{Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
@@ -36,6 +37,9 @@ pub struct World {
     checked: Mutex<usize>,
     https: bool,
 }
+
+/// A connection to the store's file that only reads.
+pub struct StoreWatch(SqliteConnection);
 
 /// A world before it starts.
 pub struct Plan {
@@ -208,6 +212,19 @@ impl World {
         *checked = requests.len();
     }
 
+    /// Asks until it is so. For what happens by itself within a promised time; the pause between two questions is not
+    /// what makes the test pass.
+    pub async fn until(&self, mut asked: impl AsyncFnMut() -> bool) {
+        let asking = async {
+            while !asked().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(super::wire::PATIENCE, asking)
+            .await
+            .expect("it never came to be");
+    }
+
     /// From now on no answer may hold this text outside `Set-Cookie`.
     pub fn keep_secret(&self, text: &str) {
         self.secrets.lock().unwrap().push(text.to_owned());
@@ -247,6 +264,13 @@ impl World {
         Store::open(&self.settings.store.url).await.unwrap()
     }
 
+    /// A look at the store's file that notices every change.
+    pub async fn watch_store(&self) -> StoreWatch {
+        let file = self.directory.path().join("menshen.db");
+        let url = format!("sqlite:{}", file.display());
+        StoreWatch(SqliteConnection::connect(&url).await.unwrap())
+    }
+
     /// What a phone reads in the code of a page: the scene.
     #[track_caller]
     pub fn scene_in(&self, page: &LoginPage) -> String {
@@ -274,6 +298,20 @@ impl World {
     /// Whether an outer proxy ends TLS.
     pub fn is_https(&self) -> bool {
         self.https
+    }
+}
+
+impl StoreWatch {
+    /// Another number after every transaction of anybody else that changed something.
+    pub async fn version(&mut self) -> i64 {
+        let row = sqlx::query("PRAGMA data_version").fetch_one(&mut self.0).await.unwrap();
+        row.get(0)
+    }
+
+    /// Rows of a query that counts.
+    pub async fn count(&mut self, of: &'static str) -> i64 {
+        let row = sqlx::query(of).fetch_one(&mut self.0).await.unwrap();
+        row.get(0)
     }
 }
 

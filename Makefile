@@ -1,0 +1,46 @@
+# What is run while working on Menshen, and what a newcomer runs first. `make` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo build test lint fmt
+
+CARGO ?= cargo
+# Where the demo listens: make demo LISTEN=0.0.0.0:8080
+LISTEN ?= 127.0.0.1:8080
+# A part of the tests: make test TESTS=login
+TESTS ?=
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## Gateway, WeChat stand-in, simulated phone and an old application, on LISTEN=127.0.0.1:8080
+	@exec $(CARGO) run --quiet --locked -- demo --listen '$(LISTEN)'
+
+build: ## A debug build: what the demo and the tests use
+	@tools/need cargo cc cmake
+	@echo 'Building Menshen. The first build compiles every dependency and takes some minutes.'
+	@$(CARGO) build --locked
+
+test: ## All tests, the browser's included; the runner's summary comes last
+	@tools/need cargo cc cmake chromium chromedriver cjk-fonts
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --no-fail-fast $(TESTS); \
+	else \
+		tools/test-totals $(CARGO) test --locked --no-fail-fast --lib --bins --tests -- $(TESTS); \
+	fi
+
+lint: ## Format, clippy with and without the sandbox, rustdoc, licences and advisories (with cargo-deny)
+	@tools/need cargo cc cmake
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check; \
+	else \
+		echo 'cargo-deny is not installed: licences and advisories were not checked.'; \
+	fi
+
+fmt: ## Formats the sources
+	$(CARGO) fmt
