@@ -136,7 +136,7 @@ mp_base = "http://{wechat}"
 [[connections]]
 id = "demo"
 kind = "miniprogram-qr"
-display_name = "微信扫码登录"
+display_name = "门神 Menshen"
 app_id = "{app_id}"
 app_secret = "{secret}"
 open_platform = "demo"

@@ -3,7 +3,7 @@
 //! A gateway that ignores half of a rule lets people through whom its operator kept out, so each of these is refused
 //! and not skipped. An entry here is deleted when what it names comes to life.
 
-use super::settings::{Association, Balance, ConnectionKind, MobileOpen, Settings};
+use super::settings::{Association, ConnectionKind, MobileOpen, Settings};
 
 /// A setting that this version does not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,22 +78,6 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
                 format!("connections[{index}].association"),
                 "`association = \"ask\"`",
                 "write \"none\" or \"field\"",
-            );
-        }
-    }
-    for (index, site) in settings.sites.iter().enumerate() {
-        if site.upstream.balance == Balance::LeastConnections {
-            refuse(
-                format!("sites[{index}].upstream.balance"),
-                "`balance = \"least_connections\"`",
-                "write \"round_robin\" or \"client_address\"",
-            );
-        }
-        if site.upstream.health_check.is_some() {
-            refuse(
-                format!("sites[{index}].upstream.health_check"),
-                "`health_check`",
-                "leave it out: an upstream that refuses connections is passed over",
             );
         }
     }

@@ -35,8 +35,6 @@ pub struct PageFacts<'a> {
     pub site: &'a str,
     /// Host that the page is on.
     pub host: &'a str,
-    /// The same with its port, where it has one.
-    pub authority: &'a str,
     /// Where to go afterwards, checked.
     pub return_to: &'a str,
     /// `User-Agent`.
@@ -150,7 +148,6 @@ impl Login {
         let half = BrowserHalf {
             site: facts.site.to_owned(),
             host: facts.host.to_owned(),
-            authority: facts.authority.to_owned(),
             return_to: ReturnAddress::keep(facts.return_to),
             device: Device::of(facts.agent),
             address: facts.address,
@@ -329,7 +326,8 @@ impl Login {
             cookies: vec![
                 self.cookies.set_session(token, session.expires_at - now),
                 self.cookies.set_last_user(last_user),
-                self.cookies.clear_ticket(id),
+                // The ticket's cookie stays until it ends by itself: were the answer lost behind its head, this browser
+                // could not ask again.
             ],
             other_user: watched.last_user.as_ref().is_some_and(|last| *last != user.id),
         })

@@ -219,7 +219,7 @@ impl Gateway {
             .push(tokio::spawn(async move { sweep.0.keep_clean(sweep.1).await }));
         for upstreams in &self.snapshot.load().upstreams {
             self.tasks
-                .push(tokio::spawn(Arc::clone(upstreams).keep_resolved(stopping.clone())));
+                .push(tokio::spawn(Arc::clone(upstreams).maintain(stopping.clone())));
         }
     }
 

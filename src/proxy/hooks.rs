@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, mints_ticket, preflight_for};
+use crate::gate::request_class::{Class, classify, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -32,6 +33,7 @@ use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
 use crate::proxy::outgoing::{Forwarding, Returning, has_own_bearer};
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::upstream::Lease;
 use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
@@ -70,6 +72,7 @@ struct Forward {
     path_and_query: Option<String>,
     upstream_host: Option<String>,
     path_prefix: Option<String>,
+    lease: Option<Lease>,
     /// A WebSocket: what follows the head is no body.
     upgrades: bool,
     /// Bytes of the body so far.
@@ -148,12 +151,46 @@ impl ProxyHttp for Hooks {
         else {
             return Error::e_explain(ErrorType::InternalError, "no such site");
         };
-        let Some(chosen) = upstreams.choose(forward.client.address) else {
+        let Some(chosen) = upstreams.choose(forward.client.address, forward.lease.as_ref()) else {
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
         };
         forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
+        forward.lease = Some(chosen.lease);
         Ok(Box::new(chosen.peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        if let Some(lease) = ctx.forward.as_ref().and_then(|forward| forward.lease.as_ref()) {
+            lease.connected();
+        }
+        Ok(())
+    }
+
+    /// Nothing has been sent yet: another address may take the request, whatever its method.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestState,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(forward) = &ctx.forward {
+            if let Some(lease) = &forward.lease {
+                lease.refused();
+            }
+            let upstreams = ctx.snapshot.upstreams.get(forward.at.site);
+            error.set_retry(upstreams.is_some_and(|upstreams| upstreams.has_choice()));
+        }
+        error
     }
 
     async fn upstream_request_filter(
@@ -219,15 +256,20 @@ impl ProxyHttp for Hooks {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
         let Some(forward) = &ctx.forward else { return Ok(()) };
+        let switches = upstream_response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && classify(&session.req_header().method, &session.req_header().headers) != Class::WebSocket {
+            // Nobody asked: what follows would be read as answers to the next requests of this client.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
+        }
         let snapshot = &ctx.snapshot;
         if upstream_response.status.is_informational() {
-            // Browsers keep the cookies of a 101 as of any other answer.
-            Returning {
+            // Browsers keep cookies of a 101, and some those of a 103.
+            return Returning {
                 managed: &snapshot.managed,
                 own_cookies: &snapshot.own_cookies,
                 needs_login: false,
@@ -235,8 +277,8 @@ impl ProxyHttp for Hooks {
                 renewed: None,
                 hsts: None,
             }
-            .apply(upstream_response)?;
-            return Ok(());
+            .apply(upstream_response)
+            .map(|_| ());
         }
         let host = ctx.context.as_ref().map_or("", |context| &context.host);
         let renewed = forward.session.as_ref().and_then(|cached| {
@@ -350,6 +392,7 @@ impl Hooks {
             Class::Grpc => Style::Grpc,
             Class::Script | Class::WebSocket => Style::Json,
         };
+        ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
         ctx.request_id = Arc::clone(&context.request_id);
         let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
@@ -570,6 +613,7 @@ impl Hooks {
             path_and_query: (request.raw_path() != rewritten.as_bytes()).then(|| rewritten.into_owned()),
             upstream_host: None,
             path_prefix: None,
+            lease: None,
             upgrades: admitted.class == Class::WebSocket,
             received: 0,
             identity,
@@ -591,7 +635,7 @@ impl Hooks {
             port: admitted.authority.port,
         };
         RequestContext {
-            request_id: self.request_id(ctx, request, admitted),
+            request_id: Arc::clone(&ctx.request_id),
             address: admitted.client.address,
             limit_key: admitted.client.limit_key(),
             port: admitted.authority.port,

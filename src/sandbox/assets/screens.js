@@ -301,8 +301,9 @@ function facts(phone, browser, text) {
     fact(
       "place",
       text.place,
-      browser?.place || text.place_unknown,
-      browser?.same_network && make("span.badge.near", text.same_network),
+      browser?.same_network
+        ? make("span.badge.near", browser.place || text.same_network)
+        : browser?.place || text.place_unknown,
     ),
     when && fact("clock", text.time, when.toLocaleTimeString(phone.language, { hour12: false }), make("span.ago", ago)),
   );

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::invariants::SPOOFS;
+use super::phone::Phone;
 use super::wire::{Request, Wire};
 use super::world::World;
 
@@ -43,6 +44,14 @@ pub struct Events {
     text: String,
     /// Status and headers of the stream.
     pub answer: Answer,
+}
+
+/// A page whose code a phone has scanned.
+pub struct Scanned {
+    pub page: LoginPage,
+    pub events: Events,
+    /// What the page shows.
+    pub number: i64,
 }
 
 impl<'w> Browser<'w> {
@@ -212,6 +221,19 @@ impl<'w> Browser<'w> {
         self.fetch_json(&target, &body).await
     }
 
+    /// Opens a page, waits at its stream, and has a phone scan it.
+    pub async fn scanned_by(&mut self, phone: &mut Phone<'_>) -> Scanned {
+        let page = self.open("/").await.login_page();
+        let mut events = self.events(&page).await;
+        phone.scan(&page.ticket).await.expect(200);
+        let number = events.until("scanned").await["number"].as_i64();
+        Scanned {
+            page,
+            events,
+            number: number.unwrap_or_default(),
+        }
+    }
+
     /// The whole login of a person, up to the session; nothing else of the flow is looked at.
     pub async fn log_in(&mut self, persona: &str) -> LoginPage {
         let page = self.open("/").await.login_page();
@@ -312,8 +334,7 @@ impl LoginPage {
     pub fn picture_address(&self) -> String {
         let html = self.answer.text();
         let image = between(&html, "<img class=\"code\"", ">").expect("a code on the page");
-        let source = between(image, "src=\"", "\"").expect("a picture").to_owned();
-        source.replace("&#38;", "&").replace("&amp;", "&")
+        unescape(between(image, "src=\"", "\"").expect("a picture"))
     }
 
     /// The bytes of the code's picture.
@@ -335,6 +356,19 @@ pub fn picture_of(address: &str) -> Vec<u8> {
     } else {
         percent_decode_str(data).collect()
     }
+}
+
+/// A value of an attribute as a browser reads it.
+pub fn unescape(text: &str) -> String {
+    [
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&#60;", "<"),
+        ("&#62;", ">"),
+        ("&#38;", "&"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
 /// What stands between two texts, the first time.

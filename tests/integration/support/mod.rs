@@ -5,9 +5,12 @@
 //! bind all of them ([`invariants`]).
 
 pub mod answer;
+pub mod assertion;
 pub mod browser;
 pub mod invariants;
 pub mod phone;
+pub mod picture;
+pub mod process;
 pub mod upstream;
 pub mod wire;
 pub mod world;
@@ -15,5 +18,6 @@ pub mod world;
 pub use answer::Answer;
 pub use browser::{Browser, LoginPage};
 pub use phone::Phone;
+pub use process::Process;
 pub use wire::Request;
 pub use world::World;

@@ -1,0 +1,3 @@
+module example.com/menshen/verify
+
+go 1.19

@@ -1,0 +1,149 @@
+//! The health check: asks every address of an upstream for a path, and believes 2xx.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
+use tracing::{info, warn};
+
+use crate::config::settings::{UpstreamAddress, UpstreamOptions};
+use crate::proxy::upstream::endpoint::{Endpoint, Place};
+
+/// Asks for ever; the caller ends it.
+pub(super) async fn keep_asking(
+    site: &str,
+    path: &str,
+    targets: &[UpstreamAddress],
+    options: &UpstreamOptions,
+    endpoints: &ArcSwap<Vec<Arc<Endpoint>>>,
+) {
+    loop {
+        for endpoint in endpoints.load_full().iter() {
+            let Some(address) = targets.get(endpoint.target) else {
+                continue;
+            };
+            let well = ask(address, &endpoint.place, path, options).await;
+            match endpoint.condition.probed(well) {
+                Some(true) => info!(site, upstream = ?endpoint.place, "upstream is well again"),
+                Some(false) => warn!(site, upstream = ?endpoint.place, path, "upstream fails its health check"),
+                None => {}
+            }
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn ask(address: &UpstreamAddress, place: &Place, path: &str, options: &UpstreamOptions) -> bool {
+    // A client of its own each time: a check that reuses a connection does not see that no new one is taken.
+    let builder = Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .connect_timeout(options.connect_timeout)
+        .timeout(TIMEOUT.min(options.read_timeout))
+        .danger_accept_invalid_certs(!options.tls_verify);
+    let Some((builder, url)) = aim(builder, address, place, path) else {
+        return false;
+    };
+    let Ok(client) = builder.build() else { return false };
+    client
+        .get(url)
+        .send()
+        .await
+        .is_ok_and(|response| response.status().is_success())
+}
+
+fn aim(
+    builder: ClientBuilder,
+    address: &UpstreamAddress,
+    place: &Place,
+    path: &str,
+) -> Option<(ClientBuilder, String)> {
+    match (address, place) {
+        (
+            UpstreamAddress::Network {
+                https,
+                host,
+                port,
+                path: prefix,
+            },
+            Place::Network(address),
+        ) => {
+            let scheme = if *https { "https" } else { "http" };
+            let authority = super::authority(host, *port, *https);
+            Some((
+                builder.resolve(host, *address),
+                format!("{scheme}://{authority}{prefix}{path}"),
+            ))
+        }
+        (UpstreamAddress::Unix { .. }, Place::Unix(socket)) => {
+            Some((builder.unix_socket(socket.clone()), format!("http://localhost{path}")))
+        }
+        _ => None,
+    }
+}
+
+const EVERY: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::response::Redirect;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::config::settings::Balance;
+
+    async fn application() -> std::net::SocketAddr {
+        let router = Router::new()
+            .route("/well", get(async || "yes"))
+            .route("/ill", get(async || StatusCode::SERVICE_UNAVAILABLE))
+            .route("/elsewhere", get(async || Redirect::to("/well")));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    #[tokio::test]
+    async fn only_2xx_of_the_very_path_counts_as_well() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let options = UpstreamOptions {
+            balance: Balance::RoundRobin,
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(1),
+            health_check: None,
+            pass_host: true,
+            tls_verify: true,
+            http2: false,
+        };
+        let well = application().await;
+        // Its name resolves to nothing: the check goes to the address that requests go to.
+        let target = |port| UpstreamAddress::Network {
+            https: false,
+            host: "application.invalid".to_owned(),
+            port,
+            path: String::new(),
+        };
+        for (path, expected) in [
+            ("/well", true),
+            ("/ill", false),
+            ("/elsewhere", false),
+            ("/nothing", false),
+        ] {
+            let answer = ask(&target(well.port()), &Place::Network(well), path, &options).await;
+            assert_eq!(answer, expected, "{path}");
+        }
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert!(!ask(&target(closed.port()), &Place::Network(closed), "/well", &options).await);
+    }
+}
