@@ -7,7 +7,11 @@ mod recorder;
 mod stage;
 mod wire;
 
+mod cookies;
+mod cross_origin;
 mod forwarded;
 mod identity_headers;
+mod navigations;
 mod paths;
+mod redirects;
 mod smuggling;
