@@ -29,6 +29,7 @@ use crate::proxy::admission::{Admitted, Head, Refusal};
 use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
+use crate::proxy::forward_auth;
 use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
@@ -352,16 +353,16 @@ impl Hooks {
             Class::Script | Class::WebSocket => Style::Json,
         };
         let mut context = self.context(ctx, request, &admitted);
-        let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
+        if admitted.target.path == forward_auth::PATH {
+            // Whatever host it is asked at: outer proxies use the address that they know.
+            let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
+            ctx.decision = verified.decision;
+            ctx.context = Some(verified.context);
+            return Verdict::Answer(verified.response);
+        }
+        let (presented, dead) = find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
         let preflight = preflight_for(&request.method, &request.headers);
-        let session_view = credential_state.session().map(|cached| view(cached));
-        let credential = match (&credential_state, &session_view) {
-            (Presented::Session(_), Some(view)) => Credential::Session(*view),
-            (Presented::InvalidToken, _) => Credential::InvalidToken,
-            (Presented::Unverifiable, _) => Credential::Unverifiable,
-            _ => Credential::None,
-        };
         let decision = decide(
             &RequestView {
                 method: &request.method,
@@ -376,9 +377,9 @@ impl Hooks {
                 client: admitted.client.for_rules(),
             },
             &snapshot.gate,
-            &credential,
+            &credential(&presented),
         );
-        context.session = credential_state.session().cloned();
+        context.session = presented.session().cloned();
         if self.redirect_to_https && !admitted.secure {
             ctx.decision = "https_redirect";
             ctx.context = Some(context.clone());
@@ -618,27 +619,6 @@ impl Hooks {
         }
     }
 
-    /// The session of the cookie, and whether there is a cookie that is none.
-    async fn find_session(
-        &self,
-        snapshot: &Snapshot,
-        request: &RequestHeader,
-        context: &RequestContext,
-    ) -> (Presented, bool) {
-        if has_own_bearer(&request.headers) {
-            return (Presented::InvalidToken, false);
-        }
-        match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
-            Found::Absent => (Presented::None, false),
-            Found::Conflict => (Presented::None, true),
-            Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
-                Lookup::Live(cached) => (Presented::Session(cached), false),
-                Lookup::Dead => (Presented::None, true),
-                Lookup::Unverifiable => (Presented::Unverifiable, false),
-            },
-        }
-    }
-
     fn refuse_unread(&self, session: &Session, ctx: &mut RequestState, head: &Head<'_>, refusal: &Refusal) -> Verdict {
         ctx.decision = "refused";
         info!(
@@ -687,8 +667,28 @@ impl Hooks {
     }
 }
 
+/// The session of the cookie at the host of `context`, and whether there is a cookie that is none.
+pub(super) async fn find_session(
+    snapshot: &Snapshot,
+    request: &RequestHeader,
+    context: &RequestContext,
+) -> (Presented, bool) {
+    if has_own_bearer(&request.headers) {
+        return (Presented::InvalidToken, false);
+    }
+    match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
+        Found::Absent => (Presented::None, false),
+        Found::Conflict => (Presented::None, true),
+        Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
+            Lookup::Live(cached) => (Presented::Session(cached), false),
+            Lookup::Dead => (Presented::None, true),
+            Lookup::Unverifiable => (Presented::Unverifiable, false),
+        },
+    }
+}
+
 /// What a client presented.
-enum Presented {
+pub(super) enum Presented {
     None,
     Session(Arc<CachedSession>),
     InvalidToken,
@@ -696,11 +696,21 @@ enum Presented {
 }
 
 impl Presented {
-    fn session(&self) -> Option<&Arc<CachedSession>> {
+    pub(super) fn session(&self) -> Option<&Arc<CachedSession>> {
         match self {
             Self::Session(cached) => Some(cached),
             _ => None,
         }
+    }
+}
+
+/// The same for the decision.
+pub(super) fn credential(presented: &Presented) -> Credential<'_> {
+    match presented {
+        Presented::None => Credential::None,
+        Presented::Session(cached) => Credential::Session(view(cached)),
+        Presented::InvalidToken => Credential::InvalidToken,
+        Presented::Unverifiable => Credential::Unverifiable,
     }
 }
 
@@ -885,7 +895,7 @@ fn failure(error: &Error) -> Option<Code> {
 }
 
 /// For the log.
-fn name(decision: &Decision) -> &'static str {
+pub(super) fn name(decision: &Decision) -> &'static str {
     match decision {
         Decision::Forward { identified: true, .. } => "forward",
         Decision::Forward { identified: false, .. } => "forward_anonymous",
