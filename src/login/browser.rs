@@ -35,8 +35,6 @@ pub struct PageFacts<'a> {
     pub site: &'a str,
     /// Host that the page is on.
     pub host: &'a str,
-    /// The same with its port, where it has one.
-    pub authority: &'a str,
     /// Where to go afterwards, checked.
     pub return_to: &'a str,
     /// `User-Agent`.
@@ -150,7 +148,6 @@ impl Login {
         let half = BrowserHalf {
             site: facts.site.to_owned(),
             host: facts.host.to_owned(),
-            authority: facts.authority.to_owned(),
             return_to: ReturnAddress::keep(facts.return_to),
             device: Device::of(facts.agent),
             address: facts.address,
@@ -363,6 +360,7 @@ impl Login {
             expires_at: now.saturating_add(lifetime),
             renewed_at: now,
             groups_left_out: false,
+            known_at: now,
         })
     }
 

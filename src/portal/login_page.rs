@@ -121,7 +121,6 @@ impl Inner {
         let issued = self.issue(context, headers, connection, rd.as_str()).await?;
         let agent = user_agent(headers);
         let device = Device::of(agent);
-        let authority = context.authority();
         let urls: Vec<String> = connections
             .iter()
             .map(|other| login_url(&other.id, rd.as_str()))
@@ -140,7 +139,7 @@ impl Inner {
         let qr = self.qr_source(connection, &issued)?;
         let simulated_phone = self.simulated_phone(connection, &issued.scene);
         let page = LoginPage {
-            shell: self.shell(context, &authority, locale(headers, self.settings.branding.locale)),
+            shell: self.shell(context, locale(headers, self.settings.branding.locale)),
             tabs: &tabs,
             connection: &connection.id,
             way: Way::Code(TicketView {
@@ -185,12 +184,10 @@ impl Inner {
         rd: &str,
     ) -> Result<Issued, Problem> {
         let site = context.site.and_then(|site| self.settings.sites.get(site));
-        let authority = context.authority();
         let facts = PageFacts {
             connection: &connection.id,
             site: site.map_or(&*self.settings.branding.title, |site| &site.name),
             host: &context.host,
-            authority: &authority,
             return_to: rd,
             agent: user_agent(headers),
             address: context.address,
@@ -224,8 +221,7 @@ impl Inner {
 
     /// Somebody opened a link code with something that is not WeChat.
     pub fn landing(&self, context: &RequestContext, headers: &HeaderMap) -> Response<axum::body::Body> {
-        let authority = context.authority();
-        let shell = self.shell(context, &authority, locale(headers, self.settings.branding.locale));
+        let shell = self.shell(context, locale(headers, self.settings.branding.locale));
         self.finish(
             context,
             Html(LandingPage { shell, open_url: None }.render()).into_response(),

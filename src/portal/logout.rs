@@ -28,8 +28,7 @@ pub(super) async fn ask(
     Query(query): Query<LogoutQuery>,
     headers: HeaderMap,
 ) -> Response<axum::body::Body> {
-    let authority = context.authority();
-    let shell = portal.shell(&context, &authority, locale(&headers, portal.settings.branding.locale));
+    let shell = portal.shell(&context, locale(&headers, portal.settings.branding.locale));
     let Some(cached) = context.session.as_ref().filter(|_| query.done.is_none()) else {
         return Html(
             LoggedOutPage {

@@ -173,7 +173,6 @@ impl Inner {
         problem: &Problem,
         target: &str,
     ) -> axum::response::Html<String> {
-        let authority = context.authority();
         let rd = login_page::encode_query(target);
         let switch = format!("/.menshen/login?switch=true&rd={rd}");
         let login = format!("/.menshen/login?rd={rd}");
@@ -192,7 +191,7 @@ impl Inner {
             _ => &[],
         };
         let page = ProblemPage {
-            shell: self.shell(context, &authority, locale),
+            shell: self.shell(context, locale),
             problem: pages::Problem::Code(problem.code),
             request_id: &context.request_id,
             actions,
@@ -201,12 +200,7 @@ impl Inner {
     }
 
     /// What every page has around it.
-    pub fn shell<'a>(
-        &'a self,
-        context: &RequestContext,
-        authority: &'a str,
-        locale: crate::config::settings::Locale,
-    ) -> Shell<'a> {
+    pub fn shell<'a>(&'a self, context: &'a RequestContext, locale: crate::config::settings::Locale) -> Shell<'a> {
         Shell {
             locale,
             title: &self.settings.branding.title,
@@ -219,7 +213,7 @@ impl Inner {
                 .and_then(|site| self.settings.sites.get(site))
                 .map(|site| SiteLabel {
                     name: &site.name,
-                    host: authority,
+                    host: &context.host,
                 }),
         }
     }

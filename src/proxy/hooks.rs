@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, mints_ticket, preflight_for};
+use crate::gate::request_class::{Class, classify, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -30,7 +31,7 @@ use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
 use crate::proxy::forward_auth;
-use crate::proxy::outgoing::{Forwarding, Returning};
+use crate::proxy::outgoing::{Forwarding, Returning, has_own_bearer};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
 use crate::proxy::watch;
@@ -73,6 +74,8 @@ struct Forward {
     lease: Option<Lease>,
     /// A WebSocket: what follows the head is no body.
     upgrades: bool,
+    /// Bytes of the body so far.
+    received: u64,
     identity: Option<Arc<Outgoing>>,
     session: Option<Arc<CachedSession>>,
 }
@@ -127,7 +130,7 @@ impl ProxyHttp for Hooks {
                 Ok(false)
             }
             Verdict::Answer(response) => {
-                bridge::write_response(session, response).await?;
+                self.write(session, ctx, response).await?;
                 Ok(true)
             }
             Verdict::Portal(target) => {
@@ -228,17 +231,54 @@ impl ProxyHttp for Hooks {
         .apply(upstream_request)
     }
 
-    async fn response_filter(
+    /// Counts a body that comes without a length, or with a false one.
+    async fn request_body_filter(
         &self,
         _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let (Some(body), Some(forward)) = (body, &mut ctx.forward) else {
+            return Ok(());
+        };
+        forward.received = forward.received.saturating_add(body.len() as u64);
+        match body_limit(&ctx.snapshot, forward.at.site) {
+            Some(limit) if forward.received > limit && !forward.upgrades => Err(Error::explain(
+                ErrorType::HTTPStatus(413),
+                "the request body is longer than request_body",
+            )
+            .into_down()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
         let Some(forward) = &ctx.forward else { return Ok(()) };
-        if upstream_response.status.is_informational() {
-            return Ok(());
+        let switches = upstream_response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && classify(&session.req_header().method, &session.req_header().headers) != Class::WebSocket {
+            // Nobody asked: what follows would be read as answers to the next requests of this client.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
         }
         let snapshot = &ctx.snapshot;
+        if upstream_response.status.is_informational() {
+            // Browsers keep cookies of a 101, and some those of a 103.
+            return Returning {
+                managed: &snapshot.managed,
+                own_cookies: &snapshot.own_cookies,
+                needs_login: false,
+                document: false,
+                renewed: None,
+                hsts: None,
+            }
+            .apply(upstream_response)
+            .map(|_| ());
+        }
         let host = ctx.context.as_ref().map_or("", |context| &context.host);
         let renewed = forward.session.as_ref().and_then(|cached| {
             let token = snapshot.registry.renew(&cached.session, host)?;
@@ -251,7 +291,7 @@ impl ProxyHttp for Hooks {
             needs_login: snapshot.needs_login(forward.at),
             document: ctx.style == Style::Page,
             renewed: renewed.as_deref(),
-            hsts: snapshot.hsts.as_ref(),
+            hsts: snapshot.hsts.as_ref().filter(|_| forward.secure),
         }
         .apply(upstream_response)?;
         upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
@@ -274,12 +314,14 @@ impl ProxyHttp for Hooks {
                 can_reuse_downstream: false,
             };
         }
-        let target = target_of(session.req_header()).to_owned();
+        // As decided on: the raw one could be an address of another host (`//…`).
+        let normalised = ctx.forward.as_ref().and_then(|forward| forward.path_and_query.clone());
+        let target = normalised.unwrap_or_else(|| target_of(session.req_header()).to_owned());
         let headers = session.req_header().headers.clone();
         let context = ctx.context.clone().unwrap_or_else(|| unknown_context(&ctx.request_id));
         let portal = ctx.snapshot.portal.inner();
         let response = portal.refuse(&context, &headers, ctx.style, &code.into(), &target);
-        if let Err(error) = bridge::write_response(session, response).await {
+        if let Err(error) = self.write(session, ctx, response).await {
             info!(request_id = &*ctx.request_id, %error, "error page not written");
         }
         FailToProxy {
@@ -352,6 +394,7 @@ impl Hooks {
             Class::Grpc => Style::Grpc,
             Class::Script | Class::WebSocket => Style::Json,
         };
+        ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
         if admitted.target.path == forward_auth::PATH {
             // Whatever host it is asked at: outer proxies use the address that they know.
@@ -407,7 +450,7 @@ impl Hooks {
         let verdict = match decision {
             Decision::Forward { at, identified } => {
                 context.site = Some(at.site);
-                if let Some(limit) = snapshot.settings.sites.get(at.site).and_then(|site| site.request_body)
+                if let Some(limit) = body_limit(&snapshot, at.site)
                     && declares_more(&request.headers, limit)
                 {
                     refuse(&context, ctx.style, Code::TooLarge.into())
@@ -415,7 +458,10 @@ impl Hooks {
                     self.forward(ctx, request, admitted, &context, at, identified)
                 }
             }
-            Decision::Preflight { origin, .. } => Verdict::Answer(preflight_answer(request, &origin)),
+            Decision::Preflight { at, origin } => {
+                context.site = Some(at.site);
+                Verdict::Answer(portal.finish(&context, preflight_answer(request, &origin)))
+            }
             Decision::LoginPage { at } => {
                 context.site = Some(at.site);
                 if mints_ticket(&request.method, admitted.class) {
@@ -569,6 +615,7 @@ impl Hooks {
             path_prefix: None,
             lease: None,
             upgrades: admitted.class == Class::WebSocket,
+            received: 0,
             identity,
             session,
         }))
@@ -588,7 +635,7 @@ impl Hooks {
             port: admitted.authority.port,
         };
         RequestContext {
-            request_id: self.request_id(ctx, request, admitted),
+            request_id: Arc::clone(&ctx.request_id),
             address: admitted.client.address,
             limit_key: admitted.client.limit_key(),
             port: admitted.authority.port,
@@ -637,7 +684,7 @@ impl Hooks {
             &refusal.code.into(),
             "/",
         );
-        if refusal.closes && head.version < Version::HTTP_2 {
+        if refusal.closes {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, http::HeaderValue::from_static("close"));
@@ -662,6 +709,17 @@ impl Hooks {
         };
         if context.dead_session && !response.headers().contains_key(header::SET_COOKIE) {
             set_cookies(response.headers_mut(), &[ctx.snapshot.names.clear_session()]);
+        }
+        self.write(session, ctx, response).await
+    }
+
+    /// Every answer of Menshen's own goes out here.
+    async fn write(&self, session: &mut Session, ctx: &RequestState, mut response: Response<Body>) -> Result<()> {
+        if let Some(hsts) = &ctx.snapshot.hsts
+            && ctx.context.as_ref().is_some_and(|context| context.secure)
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         bridge::write_response(session, response).await
     }
@@ -780,17 +838,6 @@ fn view(cached: &CachedSession) -> SessionView<'_> {
     }
 }
 
-/// A bearer token of Menshen's form. It decides alone and never goes on; any other `Authorization` is the
-/// application's own.
-fn has_own_bearer(headers: &HeaderMap) -> bool {
-    headers.get(header::AUTHORIZATION).is_some_and(|value| {
-        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(b"bearer ") && token.trim_ascii().starts_with(b"mst_")
-    })
-}
-
 fn preflight_answer(request: &RequestHeader, origin: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -818,6 +865,11 @@ fn preflight_answer(request: &RequestHeader, origin: &str) -> Response<Body> {
         }
     }
     response
+}
+
+/// Most bytes of a body for a site; `None`: no limit.
+fn body_limit(snapshot: &Snapshot, site: usize) -> Option<u64> {
+    snapshot.settings.sites.get(site)?.request_body
 }
 
 fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
@@ -872,7 +924,7 @@ fn verification_file(snapshot: &Snapshot, context: &RequestContext, name: &str) 
 /// What the client is told about a failed exchange; `None` when it is gone and told nothing.
 fn failure(error: &Error) -> Option<Code> {
     match (error.esource(), error.etype()) {
-        (ErrorSource::Downstream, ErrorType::HTTPStatus(400)) => Some(Code::BadRequest),
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(400) | ErrorType::InvalidHTTPHeader) => Some(Code::BadRequest),
         (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
         (ErrorSource::Downstream, _) => None,
         (_, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),

@@ -86,3 +86,64 @@ fn aim(
 
 const EVERY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::response::Redirect;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::config::settings::Balance;
+
+    async fn application() -> std::net::SocketAddr {
+        let router = Router::new()
+            .route("/well", get(async || "yes"))
+            .route("/ill", get(async || StatusCode::SERVICE_UNAVAILABLE))
+            .route("/elsewhere", get(async || Redirect::to("/well")));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    #[tokio::test]
+    async fn only_2xx_of_the_very_path_counts_as_well() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let options = UpstreamOptions {
+            balance: Balance::RoundRobin,
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(1),
+            health_check: None,
+            pass_host: true,
+            tls_verify: true,
+            http2: false,
+        };
+        let well = application().await;
+        // Its name resolves to nothing: the check goes to the address that requests go to.
+        let target = |port| UpstreamAddress::Network {
+            https: false,
+            host: "application.invalid".to_owned(),
+            port,
+            path: String::new(),
+        };
+        for (path, expected) in [
+            ("/well", true),
+            ("/ill", false),
+            ("/elsewhere", false),
+            ("/nothing", false),
+        ] {
+            let answer = ask(&target(well.port()), &Place::Network(well), path, &options).await;
+            assert_eq!(answer, expected, "{path}");
+        }
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert!(!ask(&target(closed.port()), &Place::Network(closed), "/well", &options).await);
+    }
+}
