@@ -31,6 +31,7 @@ use crate::proxy::admission::{Admitted, Head, Refusal};
 use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
+use crate::proxy::forward_auth;
 use crate::proxy::outgoing::{Forwarding, Returning, has_own_bearer};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
@@ -394,18 +395,17 @@ impl Hooks {
         };
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
-        ctx.request_id = Arc::clone(&context.request_id);
-        let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
+        if admitted.target.path == forward_auth::PATH {
+            // Whatever host it is asked at: outer proxies use the address that they know.
+            let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
+            ctx.decision = verified.decision;
+            ctx.context = Some(verified.context);
+            return Verdict::Answer(verified.response);
+        }
+        let (presented, dead) = find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
         context.session_in_doubt = matches!(credential_state, Presented::Unverifiable);
         let preflight = preflight_for(&request.method, &request.headers);
-        let session_view = credential_state.session().map(|cached| view(cached));
-        let credential = match (&credential_state, &session_view) {
-            (Presented::Session(_), Some(view)) => Credential::Session(*view),
-            (Presented::InvalidToken, _) => Credential::InvalidToken,
-            (Presented::Unverifiable, _) => Credential::Unverifiable,
-            _ => Credential::None,
-        };
         let decision = decide(
             &RequestView {
                 method: &request.method,
@@ -420,9 +420,9 @@ impl Hooks {
                 client: admitted.client.for_rules(),
             },
             &snapshot.gate,
-            &credential,
+            &credential(&presented),
         );
-        context.session = credential_state.session().cloned();
+        context.session = presented.session().cloned();
         if self.redirect_to_https && !admitted.secure {
             ctx.decision = "https_redirect";
             ctx.context = Some(context.clone());
@@ -667,27 +667,6 @@ impl Hooks {
         }
     }
 
-    /// The session of the cookie, and whether there is a cookie that is none.
-    async fn find_session(
-        &self,
-        snapshot: &Snapshot,
-        request: &RequestHeader,
-        context: &RequestContext,
-    ) -> (Presented, bool) {
-        if has_own_bearer(&request.headers) {
-            return (Presented::InvalidToken, false);
-        }
-        match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
-            Found::Absent => (Presented::None, false),
-            Found::Conflict => (Presented::None, true),
-            Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
-                Lookup::Live(cached) => (Presented::Session(cached), false),
-                Lookup::Dead => (Presented::None, true),
-                Lookup::Unverifiable => (Presented::Unverifiable, false),
-            },
-        }
-    }
-
     fn refuse_unread(&self, session: &Session, ctx: &mut RequestState, head: &Head<'_>, refusal: &Refusal) -> Verdict {
         ctx.decision = "refused";
         info!(
@@ -757,8 +736,28 @@ impl Hooks {
     }
 }
 
+/// The session of the cookie at the host of `context`, and whether there is a cookie that is none.
+pub(super) async fn find_session(
+    snapshot: &Snapshot,
+    request: &RequestHeader,
+    context: &RequestContext,
+) -> (Presented, bool) {
+    if has_own_bearer(&request.headers) {
+        return (Presented::InvalidToken, false);
+    }
+    match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
+        Found::Absent => (Presented::None, false),
+        Found::Conflict => (Presented::None, true),
+        Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
+            Lookup::Live(cached) => (Presented::Session(cached), false),
+            Lookup::Dead => (Presented::None, true),
+            Lookup::Unverifiable => (Presented::Unverifiable, false),
+        },
+    }
+}
+
 /// What a client presented.
-enum Presented {
+pub(super) enum Presented {
     None,
     Session(Arc<CachedSession>),
     InvalidToken,
@@ -766,11 +765,21 @@ enum Presented {
 }
 
 impl Presented {
-    fn session(&self) -> Option<&Arc<CachedSession>> {
+    pub(super) fn session(&self) -> Option<&Arc<CachedSession>> {
         match self {
             Self::Session(cached) => Some(cached),
             _ => None,
         }
+    }
+}
+
+/// The same for the decision.
+pub(super) fn credential(presented: &Presented) -> Credential<'_> {
+    match presented {
+        Presented::None => Credential::None,
+        Presented::Session(cached) => Credential::Session(view(cached)),
+        Presented::InvalidToken => Credential::InvalidToken,
+        Presented::Unverifiable => Credential::Unverifiable,
     }
 }
 
@@ -950,7 +959,7 @@ fn failure(error: &Error) -> Option<Code> {
 }
 
 /// For the log.
-fn name(decision: &Decision) -> &'static str {
+pub(super) fn name(decision: &Decision) -> &'static str {
     match decision {
         Decision::Forward { identified: true, .. } => "forward",
         Decision::Forward { identified: false, .. } => "forward_anonymous",
