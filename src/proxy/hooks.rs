@@ -404,7 +404,7 @@ impl Hooks {
         }
         let (presented, dead) = find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
-        context.session_in_doubt = matches!(credential_state, Presented::Unverifiable);
+        context.session_in_doubt = matches!(presented, Presented::Unverifiable);
         let preflight = preflight_for(&request.method, &request.headers);
         let decision = decide(
             &RequestView {
