@@ -56,6 +56,8 @@ pub(super) async fn logout(
     Query(query): Query<LogoutQuery>,
 ) -> Result<Response<axum::body::Body>, Problem> {
     require_same_origin(&context)?;
+    // Clearing the cookie alone would leave a session that goes on when the store is back.
+    context.require_verifiable()?;
     if let Some(cached) = &context.session {
         let session = &cached.session;
         let everywhere = query.everywhere.as_deref() == Some("true");
