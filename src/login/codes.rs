@@ -4,8 +4,12 @@
 //! codes are fetched ahead while people come, each for a scene that is minted with it; a pooled code older than a quarter
 //! of its life is thrown away, because the person who gets it should have time left, and nobody refills an idle pool.
 //! A picture that is asked for again (a reload, another node) is fetched again for the same scene.
+//!
+//! Where a link prefix is known, nobody waits for a WeChat that does not answer: the page that waited too long gets the
+//! link, and so do those after it, until a fetch in the background succeeds again.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +49,8 @@ struct Inner {
     pool: Mutex<Pool>,
     /// Pictures by scene, for the reload and for the page that did not wait.
     pictures: moka::future::Cache<String, CodeImage>,
+    /// When WeChat last failed to draw in time; 0 since it succeeded.
+    failed_at: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +88,7 @@ impl Codes {
                 clock,
                 pool: Mutex::default(),
                 pictures,
+                failed_at: AtomicI64::new(0),
             }),
         })
     }
@@ -110,6 +117,9 @@ impl Codes {
             None => self.inner.mint()?,
         };
         self.refill();
+        if let Some(link) = self.inner.link_meanwhile(&scene) {
+            return Ok((scene, Picture::Link(link)));
+        }
         // The fetch goes on when this request does not wait for it any more.
         let fetch = tokio::spawn({
             let (codes, scene) = (self.clone(), scene.clone());
@@ -118,7 +128,11 @@ impl Codes {
         match tokio::time::timeout(PAGE_WAITS, fetch).await {
             Ok(Ok(picture)) => Ok((scene, picture?)),
             Ok(Err(_)) => Err(LoginError::Seal("the task that fetched a code was lost")),
-            Err(_) => Ok((scene, Picture::Later)),
+            Err(_) => {
+                self.inner.note_failure();
+                let link = self.inner.link_meanwhile(&scene);
+                Ok((scene, link.map_or(Picture::Later, Picture::Link)))
+            }
         }
     }
 
@@ -131,6 +145,12 @@ impl Codes {
             QrKind::Link { prefix } => return Ok(Picture::Link(format!("{prefix}{}", scene.as_str()))),
             QrKind::Wxacode { fallback } => fallback,
         };
+        if let Some(image) = self.inner.pictures.get(scene.as_str()).await {
+            return Ok(Picture::Wechat(image));
+        }
+        if let Some(link) = self.inner.link_meanwhile(scene) {
+            return Ok(Picture::Link(link));
+        }
         match self.inner.fetch(scene).await {
             Ok(image) => Ok(Picture::Wechat(image)),
             Err(error) => match fallback {
@@ -141,6 +161,11 @@ impl Codes {
                 None => Err(LoginError::wechat(&self.inner.connection, error)),
             },
         }
+    }
+
+    /// Whether the picture of this scene has to be fetched from WeChat.
+    pub fn costs_a_call(&self, scene: &Scene) -> bool {
+        matches!(self.inner.kind.qr, QrKind::Wxacode { .. }) && !self.inner.pictures.contains_key(scene.as_str())
     }
 
     /// Fetches ahead as many codes as were taken lately, in the background.
@@ -203,6 +228,19 @@ impl Inner {
         }
     }
 
+    fn note_failure(&self) {
+        self.failed_at.store(self.clock.now(), Ordering::Relaxed);
+    }
+
+    /// The link for a scene, while WeChat has lately failed and a prefix is known.
+    fn link_meanwhile(&self, scene: &Scene) -> Option<String> {
+        let QrKind::Wxacode { fallback: Some(prefix) } = &self.kind.qr else {
+            return None;
+        };
+        let failing = self.failed_at.load(Ordering::Relaxed) + TRUSTED_AGAIN > self.clock.now();
+        failing.then(|| format!("{prefix}{}", scene.as_str()))
+    }
+
     async fn fetch(&self, scene: &Scene) -> Result<CodeImage, Arc<WechatError>> {
         let request = UnlimitedCode {
             scene: scene.as_str().to_owned(),
@@ -211,16 +249,24 @@ impl Inner {
             env_version: self.kind.env_version.as_str(),
             width: WIDTH,
         };
-        self.pictures
+        let fetched = self
+            .pictures
             .try_get_with(scene.as_str().to_owned(), async {
                 self.wechat.unlimited_code(&request).await
             })
-            .await
+            .await;
+        match &fetched {
+            Ok(_) => self.failed_at.store(0, Ordering::Relaxed),
+            Err(_) => self.note_failure(),
+        }
+        fetched
     }
 }
 
 /// So long the first paint waits for the picture; then the page comes without and asks for it.
 const PAGE_WAITS: Duration = Duration::from_millis(1_500);
+/// Seconds after a failure until a page waits for WeChat again.
+const TRUSTED_AGAIN: i64 = 10;
 /// Pixels: sharp at 200 points on a dense screen.
 const WIDTH: u32 = 430;
 /// Codes fetched ahead per connection.

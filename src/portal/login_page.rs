@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::config::settings::{Connection, ConnectionKind, NumberEntry};
-use crate::gate::request_class::Class;
+use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
 use crate::login::codes::Picture;
@@ -31,11 +31,13 @@ pub(super) struct LoginQuery {
     switch: Option<String>,
 }
 
-/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in.
+/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in. Only a top-level
+/// navigation gets a ticket: a picture or a script of another site plants no cookie and costs no code.
 pub(super) async fn login(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
     Query(query): Query<LoginQuery>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
     let switching = query.switch.as_deref() == Some("true");
@@ -43,7 +45,7 @@ pub(super) async fn login(
         .rd
         .as_deref()
         .map(|rd| ReturnTo::parse(rd, &portal.gate, &context.own_origin()));
-    if context.session.is_some() && !switching {
+    if portal.signed_in(&context).is_some() && !switching {
         let target = match &rd {
             // The portal's own host has no page behind its root: who is signed in there is told so.
             Some(rd) if context.site.is_some() || !rd.is_local() => rd.as_str(),
@@ -51,6 +53,12 @@ pub(super) async fn login(
             _ => "/.menshen/logout",
         };
         return Ok(Redirect::to(target).into_response());
+    }
+    if !mints_ticket(&method, classify(&method, &headers)) {
+        return Err(Problem {
+            login_url: Some("/.menshen/login".to_owned()),
+            ..Code::LoginRequired.into()
+        });
     }
     let asked = PageAsked {
         rd,
@@ -121,7 +129,6 @@ impl Inner {
         let issued = self.issue(context, headers, connection, rd.as_str()).await?;
         let agent = user_agent(headers);
         let device = Device::of(agent);
-        let authority = context.authority();
         let urls: Vec<String> = connections
             .iter()
             .map(|other| login_url(&other.id, rd.as_str()))
@@ -140,7 +147,7 @@ impl Inner {
         let qr = self.qr_source(connection, &issued)?;
         let simulated_phone = self.simulated_phone(connection, &issued.scene);
         let page = LoginPage {
-            shell: self.shell(context, &authority, locale(headers, self.settings.branding.locale)),
+            shell: self.shell(context, locale(headers, self.settings.branding.locale)),
             tabs: &tabs,
             connection: &connection.id,
             way: Way::Code(TicketView {
@@ -185,12 +192,10 @@ impl Inner {
         rd: &str,
     ) -> Result<Issued, Problem> {
         let site = context.site.and_then(|site| self.settings.sites.get(site));
-        let authority = context.authority();
         let facts = PageFacts {
             connection: &connection.id,
             site: site.map_or(&*self.settings.branding.title, |site| &site.name),
             host: &context.host,
-            authority: &authority,
             return_to: rd,
             agent: user_agent(headers),
             address: context.address,
@@ -224,8 +229,7 @@ impl Inner {
 
     /// Somebody opened a link code with something that is not WeChat.
     pub fn landing(&self, context: &RequestContext, headers: &HeaderMap) -> Response<axum::body::Body> {
-        let authority = context.authority();
-        let shell = self.shell(context, &authority, locale(headers, self.settings.branding.locale));
+        let shell = self.shell(context, locale(headers, self.settings.branding.locale));
         self.finish(
             context,
             Html(LandingPage { shell, open_url: None }.render()).into_response(),

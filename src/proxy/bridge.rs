@@ -67,8 +67,16 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
     let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
+    // Pingora writes `Connection` itself, by what it will do; HTTP/2 has none.
+    if parts
+        .headers
+        .get(header::CONNECTION)
+        .is_some_and(|value| value == "close")
+    {
+        session.set_keepalive(None);
+    }
     for (name, value) in &parts.headers {
-        if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
+        if ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION].contains(name) {
             head.append_header(name.clone(), value.clone())?;
         }
     }

@@ -46,6 +46,9 @@ pub enum FramingError {
     /// A header of HTTP/1.1 connections in HTTP/2 (RFC 9113 §8.2.2).
     #[error("a connection-specific header in HTTP/2")]
     ConnectionHeader,
+    /// `Connection` lists what is not the hop's, no token, or too much (RFC 9110 §7.6.1).
+    #[error("the Connection header lists a header that it must not remove")]
+    Nomination,
     /// An upgrade to something else than a WebSocket.
     #[error("the upgrade is not served")]
     Upgrade,
@@ -85,6 +88,7 @@ pub fn check_framing(
     if version >= Version::HTTP_2 {
         check_no_connection_headers(headers)?;
     } else {
+        check_nominations(headers)?;
         check_upgrade(method, version, headers, has_body)?;
     }
     if is_repeated(headers, &AUTHORIZATION) {
@@ -173,6 +177,28 @@ fn check_no_connection_headers(headers: &HeaderMap) -> Result<(), FramingError> 
     }
 }
 
+/// What `Connection` lists is removed on the way to the upstream (Traefik CVE-2024-45410). The frame of the message, the
+/// credentials and the forwarded headers are not the hop's to lose, so that a client who lists them is up to something.
+fn check_nominations(headers: &HeaderMap) -> Result<(), FramingError> {
+    let tokens = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty());
+    for (count, token) in tokens.enumerate() {
+        let name = HeaderName::from_bytes(token).map_err(|_| FramingError::Nomination)?;
+        let end_to_end = matches!(
+            name.as_str(),
+            "host" | "content-length" | "transfer-encoding" | "cookie" | "authorization" | "forwarded"
+        ) || name.as_str().starts_with("x-forwarded-");
+        if end_to_end || count >= MAX_NOMINATIONS {
+            return Err(FramingError::Nomination);
+        }
+    }
+    Ok(())
+}
+
 /// An offer of HTTP/2 over plain text is one that a server may ignore (RFC 9110 §7.8) and some clients always make, so
 /// it passes here and goes no further; everything else that is not a WebSocket is refused.
 fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap, has_body: bool) -> Result<(), FramingError> {
@@ -217,6 +243,8 @@ fn is_repeated(headers: &HeaderMap, name: &HeaderName) -> bool {
 pub const MAX_COOKIE_BYTES: usize = 16 * 1024;
 /// Browsers keep 180 a domain at most.
 pub const MAX_COOKIES: usize = 200;
+/// Honest clients list three or four.
+const MAX_NOMINATIONS: usize = 8;
 /// `: ` and the line end.
 const FIELD_OVERHEAD: usize = 4;
 /// Two spaces, the version and the line end.

@@ -286,3 +286,7 @@ const UPSTREAM_POOL: usize = 512;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Who asks for readiness asks every few seconds; an operator does not wait longer for a stop.
 const LONGEST_NOTICE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Pingora's hooks. Each is thin: it collects, calls one function, and applies what that says.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,6 +9,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -19,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, mints_ticket, preflight_for};
+use crate::gate::request_class::{Class, classify, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -29,12 +31,14 @@ use crate::proxy::admission::{Admitted, Head, Refusal};
 use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
-use crate::proxy::outgoing::{Forwarding, Returning};
+use crate::proxy::forward_auth;
+use crate::proxy::outgoing::{Forwarding, Returning, has_own_bearer};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
 use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
+use crate::telemetry::audit::ticket_hash;
 use crate::telemetry::metrics::{InFlight, Metrics};
 
 /// The gateway as Pingora sees it; one for each kind of listener.
@@ -78,6 +82,8 @@ struct Forward {
     asked: Option<Instant>,
     /// A WebSocket: what follows the head is no body.
     upgrades: bool,
+    /// Bytes of the body so far.
+    received: u64,
     identity: Option<Arc<Outgoing>>,
     session: Option<Arc<CachedSession>>,
 }
@@ -133,7 +139,7 @@ impl ProxyHttp for Hooks {
                 Ok(false)
             }
             Verdict::Answer(response) => {
-                bridge::write_response(session, response).await?;
+                self.write(session, ctx, response).await?;
                 Ok(true)
             }
             Verdict::Portal(target) => {
@@ -235,17 +241,54 @@ impl ProxyHttp for Hooks {
         .apply(upstream_request)
     }
 
-    async fn response_filter(
+    /// Counts a body that comes without a length, or with a false one.
+    async fn request_body_filter(
         &self,
         _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let (Some(body), Some(forward)) = (body, &mut ctx.forward) else {
+            return Ok(());
+        };
+        forward.received = forward.received.saturating_add(body.len() as u64);
+        match body_limit(&ctx.snapshot, forward.at.site) {
+            Some(limit) if forward.received > limit && !forward.upgrades => Err(Error::explain(
+                ErrorType::HTTPStatus(413),
+                "the request body is longer than request_body",
+            )
+            .into_down()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
         let Some(forward) = &mut ctx.forward else { return Ok(()) };
-        if upstream_response.status.is_informational() {
-            return Ok(());
+        let switches = upstream_response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && classify(&session.req_header().method, &session.req_header().headers) != Class::WebSocket {
+            // Nobody asked: what follows would be read as answers to the next requests of this client.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
         }
         let snapshot = &ctx.snapshot;
+        if upstream_response.status.is_informational() {
+            // Browsers keep cookies of a 101, and some those of a 103.
+            return Returning {
+                managed: &snapshot.managed,
+                own_cookies: &snapshot.own_cookies,
+                needs_login: false,
+                document: false,
+                renewed: None,
+                hsts: None,
+            }
+            .apply(upstream_response)
+            .map(|_| ());
+        }
         if let (Some(asked), Some(histogram)) = (forward.asked.take(), snapshot.upstream_durations.get(forward.at.site))
         {
             histogram.observe(asked.elapsed().as_secs_f64());
@@ -262,7 +305,7 @@ impl ProxyHttp for Hooks {
             needs_login: snapshot.needs_login(forward.at),
             document: ctx.style == Style::Page,
             renewed: renewed.as_deref(),
-            hsts: snapshot.hsts.as_ref(),
+            hsts: snapshot.hsts.as_ref().filter(|_| forward.secure),
         }
         .apply(upstream_response)?;
         upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
@@ -288,12 +331,14 @@ impl ProxyHttp for Hooks {
                 can_reuse_downstream: false,
             };
         }
-        let target = target_of(session.req_header()).to_owned();
+        // As decided on: the raw one could be an address of another host (`//…`).
+        let normalised = ctx.forward.as_ref().and_then(|forward| forward.path_and_query.clone());
+        let target = normalised.unwrap_or_else(|| target_of(session.req_header()).to_owned());
         let headers = session.req_header().headers.clone();
         let context = ctx.context.clone().unwrap_or_else(|| unknown_context(&ctx.request_id));
         let portal = ctx.snapshot.portal.inner();
         let response = portal.refuse(&context, &headers, ctx.style, &code.into(), &target);
-        if let Err(error) = bridge::write_response(session, response).await {
+        if let Err(error) = self.write(session, ctx, response).await {
             info!(request_id = &*ctx.request_id, %error, "error page not written");
         }
         FailToProxy {
@@ -304,12 +349,9 @@ impl ProxyHttp for Hooks {
 
     /// Method and path: a query may hold codes and tokens.
     fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
-        format!(
-            "{} {} ({})",
-            session.req_header().method,
-            session.req_header().uri.path(),
-            ctx.request_id
-        )
+        let head = session.req_header();
+        let path = self.without_scene(head.uri.path(), ctx);
+        format!("{} {path} ({})", head.method, ctx.request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
@@ -332,7 +374,7 @@ impl ProxyHttp for Hooks {
             client = ctx.context.as_ref().map(|context| context.address.to_string()),
             host = ctx.context.as_ref().map(|context| &*context.host),
             method = head.method.as_str(),
-            path = head.uri.path(),
+            path = &*self.without_scene(head.uri.path(), ctx),
             status,
             decision = ctx.decision,
             site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
@@ -369,17 +411,19 @@ impl Hooks {
             Class::Grpc => Style::Grpc,
             Class::Script | Class::WebSocket => Style::Json,
         };
+        ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
-        let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
+        if admitted.target.path == forward_auth::PATH {
+            // Whatever host it is asked at: outer proxies use the address that they know.
+            let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
+            ctx.decision = verified.decision;
+            ctx.context = Some(verified.context);
+            return Verdict::Answer(verified.response);
+        }
+        let (presented, dead) = find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
+        context.session_in_doubt = matches!(presented, Presented::Unverifiable);
         let preflight = preflight_for(&request.method, &request.headers);
-        let session_view = credential_state.session().map(|cached| view(cached));
-        let credential = match (&credential_state, &session_view) {
-            (Presented::Session(_), Some(view)) => Credential::Session(*view),
-            (Presented::InvalidToken, _) => Credential::InvalidToken,
-            (Presented::Unverifiable, _) => Credential::Unverifiable,
-            _ => Credential::None,
-        };
         let decision = decide(
             &RequestView {
                 method: &request.method,
@@ -394,9 +438,9 @@ impl Hooks {
                 client: admitted.client.for_rules(),
             },
             &snapshot.gate,
-            &credential,
+            &credential(&presented),
         );
-        context.session = credential_state.session().cloned();
+        context.session = presented.session().cloned();
         if self.redirect_to_https && !admitted.secure {
             ctx.decision = "https_redirect";
             ctx.context = Some(context.clone());
@@ -424,7 +468,7 @@ impl Hooks {
         let verdict = match decision {
             Decision::Forward { at, identified } => {
                 context.site = Some(at.site);
-                if let Some(limit) = snapshot.settings.sites.get(at.site).and_then(|site| site.request_body)
+                if let Some(limit) = body_limit(&snapshot, at.site)
                     && declares_more(&request.headers, limit)
                 {
                     refuse(&context, ctx.style, Code::TooLarge.into())
@@ -432,7 +476,10 @@ impl Hooks {
                     self.forward(ctx, request, admitted, &context, at, identified)
                 }
             }
-            Decision::Preflight { origin, .. } => Verdict::Answer(preflight_answer(request, &origin)),
+            Decision::Preflight { at, origin } => {
+                context.site = Some(at.site);
+                Verdict::Answer(portal.finish(&context, preflight_answer(request, &origin)))
+            }
             Decision::LoginPage { at } => {
                 context.site = Some(at.site);
                 if mints_ticket(&request.method, admitted.class) {
@@ -587,6 +634,7 @@ impl Hooks {
             lease: None,
             asked: None,
             upgrades: admitted.class == Class::WebSocket,
+            received: 0,
             identity,
             session,
         }))
@@ -606,7 +654,7 @@ impl Hooks {
             port: admitted.authority.port,
         };
         RequestContext {
-            request_id: self.request_id(ctx, request, admitted),
+            request_id: Arc::clone(&ctx.request_id),
             address: admitted.client.address,
             limit_key: admitted.client.limit_key(),
             port: admitted.authority.port,
@@ -616,6 +664,7 @@ impl Hooks {
             same_origin: is_same_origin_call(&request.headers, &own),
             session: None,
             dead_session: false,
+            session_in_doubt: false,
             cookies: OwnCookieValues {
                 ticket: one(&names.ticket),
                 browser: one(&names.browser),
@@ -637,27 +686,6 @@ impl Hooks {
         }
     }
 
-    /// The session of the cookie, and whether there is a cookie that is none.
-    async fn find_session(
-        &self,
-        snapshot: &Snapshot,
-        request: &RequestHeader,
-        context: &RequestContext,
-    ) -> (Presented, bool) {
-        if has_own_bearer(&request.headers) {
-            return (Presented::InvalidToken, false);
-        }
-        match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
-            Found::Absent => (Presented::None, false),
-            Found::Conflict => (Presented::None, true),
-            Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
-                Lookup::Live(cached) => (Presented::Session(cached), false),
-                Lookup::Dead => (Presented::None, true),
-                Lookup::Unverifiable => (Presented::Unverifiable, false),
-            },
-        }
-    }
-
     fn refuse_unread(&self, session: &Session, ctx: &mut RequestState, head: &Head<'_>, refusal: &Refusal) -> Verdict {
         ctx.decision = "refused";
         info!(
@@ -676,7 +704,7 @@ impl Hooks {
             &refusal.code.into(),
             "/",
         );
-        if refusal.closes && head.version < Version::HTTP_2 {
+        if refusal.closes {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, http::HeaderValue::from_static("close"));
@@ -702,12 +730,53 @@ impl Hooks {
         if context.dead_session && !response.headers().contains_key(header::SET_COOKIE) {
             set_cookies(response.headers_mut(), &[ctx.snapshot.names.clear_session()]);
         }
+        self.write(session, ctx, response).await
+    }
+
+    /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
+    /// scan it, or end it.
+    fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
+        let scenes = &ctx.snapshot.keyring.scenes;
+        match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
+            Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
+            None => Cow::Borrowed(path),
+        }
+    }
+
+    /// Every answer of Menshen's own goes out here.
+    async fn write(&self, session: &mut Session, ctx: &RequestState, mut response: Response<Body>) -> Result<()> {
+        if let Some(hsts) = &ctx.snapshot.hsts
+            && ctx.context.as_ref().is_some_and(|context| context.secure)
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         bridge::write_response(session, response).await
     }
 }
 
+/// The session of the cookie at the host of `context`, and whether there is a cookie that is none.
+pub(super) async fn find_session(
+    snapshot: &Snapshot,
+    request: &RequestHeader,
+    context: &RequestContext,
+) -> (Presented, bool) {
+    if has_own_bearer(&request.headers) {
+        return (Presented::InvalidToken, false);
+    }
+    match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
+        Found::Absent => (Presented::None, false),
+        Found::Conflict => (Presented::None, true),
+        Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
+            Lookup::Live(cached) => (Presented::Session(cached), false),
+            Lookup::Dead => (Presented::None, true),
+            Lookup::Unverifiable => (Presented::Unverifiable, false),
+        },
+    }
+}
+
 /// What a client presented.
-enum Presented {
+pub(super) enum Presented {
     None,
     Session(Arc<CachedSession>),
     InvalidToken,
@@ -715,11 +784,21 @@ enum Presented {
 }
 
 impl Presented {
-    fn session(&self) -> Option<&Arc<CachedSession>> {
+    pub(super) fn session(&self) -> Option<&Arc<CachedSession>> {
         match self {
             Self::Session(cached) => Some(cached),
             _ => None,
         }
+    }
+}
+
+/// The same for the decision.
+pub(super) fn credential(presented: &Presented) -> Credential<'_> {
+    match presented {
+        Presented::None => Credential::None,
+        Presented::Session(cached) => Credential::Session(view(cached)),
+        Presented::InvalidToken => Credential::InvalidToken,
+        Presented::Unverifiable => Credential::Unverifiable,
     }
 }
 
@@ -771,6 +850,7 @@ fn unknown_context(request_id: &Arc<str>) -> RequestContext {
         same_origin: false,
         session: None,
         dead_session: false,
+        session_in_doubt: false,
         cookies: OwnCookieValues::default(),
     }
 }
@@ -787,17 +867,6 @@ fn view(cached: &CachedSession) -> SessionView<'_> {
         sites: None,
         by_cookie: true,
     }
-}
-
-/// A bearer token of Menshen's form. It decides alone and never goes on; any other `Authorization` is the
-/// application's own.
-fn has_own_bearer(headers: &HeaderMap) -> bool {
-    headers.get(header::AUTHORIZATION).is_some_and(|value| {
-        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(b"bearer ") && token.trim_ascii().starts_with(b"mst_")
-    })
 }
 
 fn preflight_answer(request: &RequestHeader, origin: &str) -> Response<Body> {
@@ -827,6 +896,11 @@ fn preflight_answer(request: &RequestHeader, origin: &str) -> Response<Body> {
         }
     }
     response
+}
+
+/// Most bytes of a body for a site; `None`: no limit.
+fn body_limit(snapshot: &Snapshot, site: usize) -> Option<u64> {
+    snapshot.settings.sites.get(site)?.request_body
 }
 
 fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
@@ -881,7 +955,7 @@ fn verification_file(snapshot: &Snapshot, context: &RequestContext, name: &str) 
 /// What the client is told about a failed exchange; `None` when it is gone and told nothing.
 fn failure(error: &Error) -> Option<Code> {
     match (error.esource(), error.etype()) {
-        (ErrorSource::Downstream, ErrorType::HTTPStatus(400)) => Some(Code::BadRequest),
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(400) | ErrorType::InvalidHTTPHeader) => Some(Code::BadRequest),
         (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
         (ErrorSource::Downstream, _) => None,
         (_, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
@@ -904,7 +978,7 @@ fn failure(error: &Error) -> Option<Code> {
 }
 
 /// For the log.
-fn name(decision: &Decision) -> &'static str {
+pub(super) fn name(decision: &Decision) -> &'static str {
     match decision {
         Decision::Forward { identified: true, .. } => "forward",
         Decision::Forward { identified: false, .. } => "forward_anonymous",

@@ -57,6 +57,9 @@ impl Forwarding<'_> {
             request.remove_header(name);
         }
         request.remove_header(&header::FORWARDED);
+        if has_own_bearer(&request.headers) {
+            request.remove_header(&header::AUTHORIZATION);
+        }
         match cookies::rewrite(&request.headers, |name| self.own_cookies.is_own(name)) {
             Rewritten::Unchanged => {}
             Rewritten::Line(line) => {
@@ -120,17 +123,22 @@ impl Returning<'_> {
         }
         self.drop_own_cookies(response)?;
         if self.needs_login {
-            make_private(response)?;
             if self.document && says_nothing_of_caching(&response.headers) {
                 response.insert_header(header::CACHE_CONTROL, "private, no-cache")?;
             }
+            make_private(response)?;
         }
         if let Some(hsts) = self.hsts {
             response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?;
         }
-        let Some(cookie) = self.renewed.filter(|_| !is_shared(&response.headers)) else {
+        let Some(cookie) = self.renewed else { return Ok(false) };
+        if says_nothing_of_caching(&response.headers) {
+            // A shared cache may keep what says nothing, and would hand the cookie to the next person.
+            make_private(response)?;
+        }
+        if !is_private(&response.headers) {
             return Ok(false);
-        };
+        }
         response.append_header(header::SET_COOKIE, cookie)?;
         Ok(true)
     }
@@ -160,7 +168,8 @@ impl Returning<'_> {
     }
 }
 
-/// `public` and `s-maxage` become `private`: the answer was made for one person.
+/// `public` and `s-maxage` become `private`, and so does what says nothing of the kind, which a shared cache may keep
+/// too (RFC 9111 §3): the answer was made for one person.
 fn make_private(response: &mut ResponseHeader) -> Result<()> {
     let lines: Vec<String> = response
         .headers
@@ -178,11 +187,12 @@ fn make_private(response: &mut ResponseHeader) -> Result<()> {
         let name = directive.split('=').next().unwrap_or_default().trim();
         name.eq_ignore_ascii_case("public") || name.eq_ignore_ascii_case("s-maxage")
     };
-    if !directives.iter().any(|directive| shared(directive)) {
+    let is_closed = directives.iter().any(|directive| closes(directive));
+    if is_closed && !directives.iter().any(|directive| shared(directive)) {
         return Ok(());
     }
     let mut kept: Vec<&str> = directives.into_iter().filter(|directive| !shared(directive)).collect();
-    if !kept.iter().any(|directive| directive.eq_ignore_ascii_case("private")) {
+    if !is_closed {
         kept.insert(0, "private");
     }
     response.insert_header(header::CACHE_CONTROL, kept.join(", "))
@@ -193,12 +203,29 @@ fn says_nothing_of_caching(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::CACHE_CONTROL) && !headers.contains_key(header::EXPIRES)
 }
 
-/// Whether a shared cache may keep an answer, and with it a `Set-Cookie` (RFC 9111 §3).
-fn is_shared(headers: &HeaderMap) -> bool {
+/// Whether no shared cache may keep an answer, and with it a `Set-Cookie` (RFC 9111 §3).
+fn is_private(headers: &HeaderMap) -> bool {
     headers.get_all(header::CACHE_CONTROL).iter().any(|value| {
-        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-        let may = text.contains("public") || text.contains("s-maxage") || text.contains("max-age");
-        may && !text.contains("private") && !text.contains("no-store")
+        value
+            .as_bytes()
+            .split(|&byte| byte == b',')
+            .any(|directive| std::str::from_utf8(directive).is_ok_and(|directive| closes(directive.trim())))
+    })
+}
+
+/// `private` and `no-store`; `private="field"` closes that field only.
+fn closes(directive: &str) -> bool {
+    directive.eq_ignore_ascii_case("private") || directive.eq_ignore_ascii_case("no-store")
+}
+
+/// A bearer token of Menshen's form. It decides alone and never goes on; any other `Authorization` is the
+/// application's own.
+pub fn has_own_bearer(headers: &HeaderMap) -> bool {
+    headers.get(header::AUTHORIZATION).is_some_and(|value| {
+        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else {
+            return false;
+        };
+        scheme.eq_ignore_ascii_case(b"bearer ") && token.trim_ascii().starts_with(b"mst_")
     })
 }
 
@@ -220,16 +247,87 @@ mod tests {
 
     #[test]
     fn shared_caching_becomes_private_and_stricter_words_stay() {
-        let cases: [(&[&str], &[&str]); 6] = [
+        let cases: [(&[&str], &[&str]); 11] = [
             (&["public, max-age=60"], &["private, max-age=60"]),
             (&["s-maxage=60"], &["private"]),
             (&["max-age=60", "PUBLIC"], &["private, max-age=60"]),
             (&["no-store"], &["no-store"]),
             (&["private, s-maxage=9"], &["private"]),
-            (&[], &[]),
+            (&["Private, max-age=60"], &["Private, max-age=60"]),
+            (&["public, no-store"], &["no-store"]),
+            // RFC 9111 §3 lets a shared cache keep these.
+            (&[], &["private"]),
+            (&["max-age=60"], &["private, max-age=60"]),
+            (&["no-cache"], &["private, no-cache"]),
+            (&["private=\"x-a\""], &["private, private=\"x-a\""]),
         ];
         for (given, expected) in cases {
             assert_eq!(private(given), expected, "{given:?}");
+        }
+    }
+
+    fn returning<'a>(settings: &Fixture<'a>, needs_login: bool, renewed: Option<&'a str>) -> Returning<'a> {
+        Returning {
+            managed: settings.managed,
+            own_cookies: settings.own_cookies,
+            needs_login,
+            document: false,
+            renewed,
+            hsts: None,
+        }
+    }
+
+    struct Fixture<'a> {
+        managed: &'a ManagedNames,
+        own_cookies: &'a OwnCookies,
+    }
+
+    #[test]
+    fn a_renewed_cookie_is_in_no_answer_that_a_shared_cache_may_keep() {
+        let managed = ManagedNames::new(&crate::gate::fixture::settings("https://login.test", vec![]));
+        let own_cookies = OwnCookies::new("menshen");
+        let fixture = Fixture {
+            managed: &managed,
+            own_cookies: &own_cookies,
+        };
+        for (needs_login, cache_control, renewed, becomes) in [
+            (true, None, true, Some("private")),
+            (true, Some("public, max-age=9"), true, Some("private, max-age=9")),
+            (false, None, true, Some("private")),
+            (false, Some("no-store"), true, Some("no-store")),
+            (false, Some("private, max-age=9"), true, Some("private, max-age=9")),
+            (false, Some("public, max-age=9"), false, Some("public, max-age=9")),
+            (false, Some("max-age=9"), false, Some("max-age=9")),
+            (false, Some("no-cache"), false, Some("no-cache")),
+            (false, Some("private=\"x-a\""), false, Some("private=\"x-a\"")),
+        ] {
+            let mut response = ResponseHeader::build(200, None).unwrap();
+            if let Some(cache_control) = cache_control {
+                response.insert_header(header::CACHE_CONTROL, cache_control).unwrap();
+            }
+            let did = returning(&fixture, needs_login, Some("menshen=new"))
+                .apply(&mut response)
+                .unwrap();
+            let case = format!("{needs_login} {cache_control:?}");
+            assert_eq!(did, renewed, "{case}");
+            assert_eq!(response.headers.contains_key(header::SET_COOKIE), renewed, "{case}");
+            let written = response.headers.get(header::CACHE_CONTROL);
+            assert_eq!(written.map(|value| value.to_str().unwrap()), becomes, "{case}");
+        }
+    }
+
+    #[test]
+    fn only_a_token_of_our_own_stays_here() {
+        for (value, own) in [
+            ("Bearer mst_abc", true),
+            ("bearer  mst_abc", true),
+            ("Bearer abc", false),
+            ("Basic mst_abc", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            assert_eq!(has_own_bearer(&headers), own, "{value}");
         }
     }
 }

@@ -28,8 +28,6 @@ pub struct CachedSession {
     pub session: Session,
     /// `sid` of assertions.
     pub sid: String,
-    /// When `session.person` was read, in Unix seconds.
-    known_at: i64,
     checked: AtomicU64,
     outgoing: ArcSwap<Vec<Prepared>>,
 }
@@ -80,8 +78,7 @@ impl SessionCache {
                 let Some(session) = Session::open(ring, name, host, cookie) else {
                     return Found::Dead;
                 };
-                let known_at = session.renewed_at;
-                let entry = Arc::new(CachedSession::new(session, known_at));
+                let entry = Arc::new(CachedSession::new(session));
                 if entry.session.is_live(limits, now) && !entry.session.groups_left_out {
                     self.entries.insert(key, Arc::clone(&entry));
                 }
@@ -105,26 +102,23 @@ impl SessionCache {
 
     /// Puts a session with a person as read at `known_at` in the place of the one that the cookie gave.
     pub fn refresh(&self, host: &str, cookie: &[u8], session: Session, known_at: i64) -> Arc<CachedSession> {
-        let entry = Arc::new(CachedSession::new(
-            Session {
-                groups_left_out: false,
-                ..session
-            },
+        let entry = Arc::new(CachedSession::new(Session {
+            groups_left_out: false,
             known_at,
-        ));
+            ..session
+        }));
         self.entries.insert(key(host, cookie), Arc::clone(&entry));
         entry
     }
 }
 
 impl CachedSession {
-    /// Around an opened session whose person was read at `known_at` (Unix seconds).
-    pub fn new(session: Session, known_at: i64) -> Self {
+    /// Around an opened session.
+    pub fn new(session: Session) -> Self {
         let sid = session.id.public();
         Self {
             session,
             sid,
-            known_at,
             checked: AtomicU64::new(u64::MAX),
             outgoing: ArcSwap::default(),
         }
@@ -180,7 +174,7 @@ impl CachedSession {
         if revocations.covers(&self.session) {
             return Standing::Dead;
         }
-        if revocations.outdates(&self.session, self.known_at) {
+        if revocations.outdates(&self.session) {
             return Standing::Outdated;
         }
         self.checked.store(epoch, Ordering::Release);
@@ -246,6 +240,7 @@ mod tests {
             expires_at: 1_000,
             renewed_at: 0,
             groups_left_out: false,
+            known_at: 0,
         };
         let cookie = session.seal(&ring, "menshen", "a.example", 0).unwrap();
         Fixture {
@@ -329,7 +324,7 @@ mod tests {
                 "menshen",
                 "a.example",
                 cookie,
-                6,
+                12,
             )
         };
         let Found::Outdated(session) = find() else {
@@ -341,7 +336,7 @@ mod tests {
         };
         fixture
             .cache
-            .refresh("a.example", cookie, Session { person, ..*session }, 6);
+            .refresh("a.example", cookie, Session { person, ..*session }, 11);
         let Found::Live(entry) = find() else { panic!("not live") };
         assert_eq!(entry.session.person.name.as_deref(), Some("new"));
     }

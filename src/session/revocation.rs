@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use crate::session::token::{Session, SessionId};
+use crate::session::token::{CLOCK_TOLERANCE, Session, SessionId};
 
 /// The revocations that this node knows.
 #[derive(Debug)]
@@ -91,11 +91,12 @@ impl Revocations {
                 .is_some_and(|until| session.authentication.time <= until)
     }
 
-    /// Whether what a session says about its person is older than the last change; `known_at` is when it was read.
-    pub fn outdates(&self, session: &Session, known_at: i64) -> bool {
+    /// Whether what a session says about its person may be older than the last change. Nodes' clocks differ, so that
+    /// what was read shortly after a change, by another clock, is read once more.
+    pub fn outdates(&self, session: &Session) -> bool {
         self.changes
             .get(&session.person.id)
-            .is_some_and(|until| known_at <= until)
+            .is_some_and(|until| session.known_at <= until.saturating_add(CLOCK_TOLERANCE))
     }
 
     /// Drops what no cookie can outlive.
@@ -182,6 +183,7 @@ mod tests {
             expires_at: 1_000,
             renewed_at: 0,
             groups_left_out: false,
+            known_at: time,
         }
     }
 
@@ -223,9 +225,29 @@ mod tests {
             100,
         );
         assert!(!revocations.covers(&one));
-        assert!(revocations.outdates(&one, 10));
-        assert!(!revocations.outdates(&one, 11));
-        assert!(!revocations.outdates(&session("u_2", 5), 10));
+        let known = |user: &str, known_at| Session {
+            known_at,
+            ..session(user, 5)
+        };
+        for (user, known_at, outdated) in [
+            ("u_1", 5, true),
+            ("u_1", 10, true),
+            ("u_1", 15, true),
+            ("u_1", 16, false),
+            ("u_2", 5, false),
+        ] {
+            assert_eq!(
+                revocations.outdates(&known(user, known_at)),
+                outdated,
+                "{user} {known_at}"
+            );
+        }
+        // A node that had not heard of the change renewed the cookie long after it.
+        let renewed = Session {
+            renewed_at: 500,
+            ..known("u_1", 9)
+        };
+        assert!(revocations.outdates(&renewed));
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub struct Session {
     pub renewed_at: i64,
     /// The groups did not fit and are to be read from the directory.
     pub groups_left_out: bool,
+    /// When `person` was read from the directory, in Unix seconds. A renewal does not move it: a node that has not heard
+    /// of a change yet must not make the old claims look new.
+    pub known_at: i64,
 }
 
 /// The limits of the configuration, in seconds.
@@ -150,7 +153,7 @@ const VERSION: u8 = 1;
 /// Browsers keep 4,096 bytes with name and attributes.
 const MAX_COOKIE: usize = 3_800;
 /// By how many seconds the clocks of two nodes may differ.
-const CLOCK_TOLERANCE: i64 = 5;
+pub(super) const CLOCK_TOLERANCE: i64 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -185,6 +188,7 @@ mod tests {
             expires_at: 1_000,
             renewed_at: 0,
             groups_left_out: false,
+            known_at: 0,
         }
     }
 

@@ -311,9 +311,10 @@ impl Make<'_> {
 }
 
 /// What can become of a request, as the access log has it.
-pub const DECISIONS: [&str; 20] = [
+pub const DECISIONS: [&str; 21] = [
     "none",
     "refused",
+    "verify_refused",
     "forward",
     "forward_anonymous",
     "preflight",

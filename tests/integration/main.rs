@@ -8,12 +8,17 @@
     unreachable_pub
 )]
 
+mod api;
+mod attacks;
+mod binary;
 mod chromium;
 mod ending;
 mod login;
 mod no_script;
 mod operations;
 mod people;
+mod session;
 mod support;
 mod ticket;
 mod upstreams;
+mod wechat_fails;

@@ -201,8 +201,8 @@ async fn a_request_in_flight_ends_under_the_configuration_that_it_began_with() {
 /// A world whose configuration lies in a file that is followed.
 async fn followed() -> (World, PathBuf, mpsc::Sender<()>) {
     let world = World::start().await;
-    let path = world.directory().join("menshen.toml");
-    std::fs::write(&path, world.configuration()).unwrap();
+    let path = world.configuration();
+    std::fs::write(&path, world.text()).unwrap();
     let (ask, asked) = mpsc::channel(1);
     let source = Source::new(path.clone(), Vec::new());
     tokio::spawn(world.gateway().reloader().clone().follow(source, asked));
@@ -227,7 +227,7 @@ async fn an_invalid_file_changes_nothing_and_shows_in_the_metrics() {
     assert_eq!(generation(&world), 1);
     signed_in.open("/").await.expect(200);
 
-    std::fs::write(&path, world.configuration()).unwrap();
+    std::fs::write(&path, world.text()).unwrap();
     ask.send(()).await.unwrap();
     world.until(async || generation(&world) == 2).await;
     assert_eq!(line(&metrics(), "menshen_config_last_reload_successful"), Some("1"));
@@ -237,14 +237,14 @@ async fn an_invalid_file_changes_nothing_and_shows_in_the_metrics() {
 async fn a_changed_file_and_a_changed_file_that_it_names_are_taken_by_themselves() {
     let (world, path, _ask) = followed().await;
     // Named through a link that is swapped, as Kubernetes does it.
-    let directory = world.directory();
+    let directory = path.parent().unwrap();
     for (version, text) in [("one", "/* one */"), ("two", "/* two */")] {
         std::fs::create_dir(directory.join(version)).unwrap();
         std::fs::write(directory.join(version).join("extra.css"), text).unwrap();
     }
     std::os::unix::fs::symlink("one", directory.join("current")).unwrap();
     let branding = "\n[branding]\ncss = \"current/extra.css\"\n";
-    std::fs::write(&path, format!("{}{branding}", world.configuration())).unwrap();
+    std::fs::write(&path, format!("{}{branding}", world.text())).unwrap();
     world.until(async || generation(&world) == 2).await;
     std::os::unix::fs::symlink("two", directory.join("next")).unwrap();
     std::fs::rename(directory.join("next"), directory.join("current")).unwrap();

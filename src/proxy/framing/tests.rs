@@ -184,6 +184,41 @@ fn lengths_that_two_parsers_could_read_differently_are_refused() {
 }
 
 #[test]
+fn connection_lists_what_is_the_hops_only() {
+    for nominated in [
+        "Host",
+        "close, content-length",
+        "Transfer-Encoding",
+        "cookie",
+        "AUTHORIZATION",
+        "forwarded",
+        "X-Forwarded-For",
+        "x-forwarded-anything",
+        "two words",
+        "\"Host\"",
+        ":authority",
+        "a, b, c, d, e, f, g, h, i",
+    ] {
+        let lines = [HOST_LINE, ("connection", nominated)];
+        let error = Err(FramingError::Nomination);
+        assert_eq!(check("GET", Version::HTTP_11, &lines), error, "{nominated}");
+    }
+    for nominated in [
+        "keep-alive",
+        "close, TE",
+        "",
+        ",",
+        "Remote-User, X-Custom",
+        "a, b, c, d, e, f, g, h",
+    ] {
+        let lines = [HOST_LINE, ("connection", nominated)];
+        assert_eq!(check("GET", Version::HTTP_11, &lines), Ok(()), "{nominated}");
+    }
+    let lines = [("connection", "keep-alive"), ("connection", "Host")];
+    assert_eq!(check("GET", Version::HTTP_11, &lines), Err(FramingError::Nomination));
+}
+
+#[test]
 fn only_websockets_are_upgraded_to_and_only_by_a_handshake() {
     for (method, version, lines, error) in [
         (

@@ -10,12 +10,11 @@ pub mod browser;
 pub mod invariants;
 pub mod phone;
 pub mod picture;
+pub mod process;
 pub mod upstream;
 pub mod wire;
 pub mod world;
 
 pub use answer::Answer;
-pub use browser::{Browser, LoginPage};
-pub use phone::Phone;
-pub use wire::Request;
+pub use browser::Browser;
 pub use world::World;

@@ -1,12 +1,13 @@
 //! One gateway and all around it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use menshen::config::{Settings, System, parse};
 use menshen::proxy::gateway::{Doors, Gateway};
+use menshen::proxy::snapshot::Snapshot;
 use menshen::sandbox::{self, Sandbox, SandboxConfig};
 use menshen::store::Store;
 use menshen::telemetry::clock::Clock;
@@ -20,6 +21,7 @@ use super::answer::Answer;
 use super::browser::{Browser, LoginPage};
 use super::invariants::{check_answer, check_received};
 use super::phone::Phone;
+use super::process::{Process, free_port};
 use super::upstream::Upstream;
 use super::wire::{Request, Wire};
 
@@ -32,7 +34,7 @@ pub struct World {
     gateway: Option<Gateway>,
     directory: Arc<TempDir>,
     settings: Settings,
-    configuration: String,
+    text: String,
     app_id: String,
     secrets: Arc<Mutex<Vec<String>>>,
     checked: Mutex<usize>,
@@ -71,7 +73,28 @@ impl Plan {
         self
     }
 
+    /// With the gateway in this process.
     pub async fn start(self) -> World {
+        let mut world = self.build().await;
+        world.start_gateway().await;
+        world
+    }
+
+    /// With the gateway in a process of its own, as an operator runs it.
+    pub async fn start_process(self) -> (World, Process) {
+        let port = free_port();
+        let plan = self
+            .set("server.listen", vec![format!("127.0.0.1:{port}")])
+            .set("server.public_url", format!("http://{PUBLIC_HOST}:{port}"));
+        let mut world = plan.build().await;
+        world.address.set_port(port);
+        std::fs::write(world.configuration(), &world.text).unwrap();
+        let process = Process::serve(&world.configuration()).await;
+        (world, process)
+    }
+
+    /// Without a gateway yet.
+    pub async fn build(self) -> World {
         install_crypto();
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let sandbox = Sandbox::new(self.sandbox);
@@ -101,7 +124,7 @@ impl Plan {
         sandbox.set_base_url(Url::parse(&format!("http://{wechat_address}")).unwrap());
         tokio::spawn(sandbox::serve(wechat, sandbox.clone(), std::future::pending()));
         let secrets = vec![app.secret.expose_secret().to_owned()];
-        let mut world = World {
+        World {
             app_id: app.app_id.as_str().to_owned(),
             https: settings.https(),
             sandbox,
@@ -111,12 +134,10 @@ impl Plan {
             gateway: None,
             directory,
             settings,
-            configuration: text,
             secrets: Arc::new(Mutex::new(secrets)),
             checked: Mutex::new(0),
-        };
-        world.start_gateway().await;
-        world
+            text,
+        }
     }
 }
 
@@ -124,6 +145,13 @@ impl World {
     /// With a site `wiki.test` and a connection `staff` that asks for no phone number.
     pub async fn start() -> Self {
         Self::plan().start().await
+    }
+
+    /// Behind a proxy that ends TLS: hosts without a port, `https` in `X-Forwarded-Proto`.
+    pub fn plan_https() -> Plan {
+        Self::plan()
+            .set("server.public_url", format!("https://{PUBLIC_HOST}"))
+            .set("server.trusted_proxies", vec!["127.0.0.1/32"])
     }
 
     /// To be adjusted.
@@ -145,6 +173,11 @@ impl World {
             settings.server.public_url = Url::parse(&public).unwrap();
         }
         self.gateway = Some(Gateway::start_at(doors, settings, self.clock.clone()).await.unwrap());
+    }
+
+    /// All addresses that the gateway listens at, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.gateway.as_ref().expect("a gateway").addresses()
     }
 
     /// Stops the gateway in order.
@@ -170,27 +203,13 @@ impl World {
     }
 
     /// One request, with the checks that hold for every answer.
-    #[track_caller]
-    pub fn send(&self, request: &Request) -> impl Future<Output = Answer> {
-        let place = std::panic::Location::caller();
-        async move {
-            let answer = Wire::open(self.address).await.send(request).await;
-            for line in answer.all("set-cookie") {
-                self.learn_cookie(line);
-            }
-            if std::env::var_os("MENSHEN_TEST_PLACES").is_some() {
-                eprintln!("{place}: {} {} -> {}", request.method, request.target, answer.status);
-            }
-            self.check(request, &answer);
-            answer
+    pub async fn send(&self, request: &Request) -> Answer {
+        let answer = Wire::open(self.address).await.send(request).await;
+        for line in answer.all("set-cookie") {
+            self.learn_cookie(line);
         }
-    }
-
-    /// Bytes as they are; the answer is not checked.
-    pub async fn raw(&self, bytes: &[u8]) -> Answer {
-        let mut wire = Wire::open(self.address).await;
-        wire.write(bytes).await;
-        wire.answer(bytes.starts_with(b"HEAD ")).await
+        self.check(request, &answer);
+        answer
     }
 
     /// Holds an answer, and what the application got meanwhile, against the rules.
@@ -242,13 +261,20 @@ impl World {
         self.sandbox.advance(Duration::from_secs(seconds));
     }
 
+    /// Until the gateway has read what was revoked, which a long way forward makes it ask for anew.
+    pub async fn ready(&self) {
+        let snapshot = self.snapshot();
+        self.until(async || snapshot.registry.is_ready()).await;
+    }
+
     /// The AppID of the first connection.
     pub fn app_id(&self) -> &str {
         &self.app_id
     }
 
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// The configuration as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The running gateway.
@@ -257,20 +283,25 @@ impl World {
         self.gateway.as_ref().expect("a running gateway")
     }
 
-    /// The text of the configuration file.
-    pub fn configuration(&self) -> &str {
-        &self.configuration
-    }
-
     /// The running gateway, to be stopped while the world goes on.
     #[track_caller]
     pub fn take_gateway(&mut self) -> Gateway {
         self.gateway.take().expect("a running gateway")
     }
 
-    /// Where the state of this world lies.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
+    /// What no answer and no log may hold.
+    pub fn secrets(&self) -> Vec<String> {
+        self.secrets.lock().unwrap().clone()
+    }
+
+    /// What the running gateway decides by.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.gateway.as_ref().expect("a running gateway").snapshot()
+    }
+
+    /// The configuration file of a gateway in its own process.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.path().join("menshen.toml")
     }
 
     /// The store, opened a second time, as the command line does it.
@@ -320,6 +351,28 @@ impl StoreWatch {
     pub async fn version(&mut self) -> i64 {
         let row = sqlx::query("PRAGMA data_version").fetch_one(&mut self.0).await.unwrap();
         row.get(0)
+    }
+
+    /// Has every question to the store fail from now on: its tables have other names.
+    pub async fn break_store(&mut self) {
+        for table in TABLES {
+            let statement = format!("ALTER TABLE {table} RENAME TO {table}_gone");
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .execute(&mut self.0)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// Has the store answer again.
+    pub async fn mend_store(&mut self) {
+        for table in TABLES {
+            let statement = format!("ALTER TABLE {table}_gone RENAME TO {table}");
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .execute(&mut self.0)
+                .await
+                .unwrap();
+        }
     }
 
     /// Rows of a query that counts.
@@ -399,6 +452,8 @@ access = "public"
     )
 }
 
+/// What every question to the store needs one of.
+const TABLES: [&str; 5] = ["tickets", "sessions", "users", "revocations", "schema_versions"];
 /// The host of the protected site.
 pub const SITE: &str = "wiki.test";
 /// The host of `public_url`.

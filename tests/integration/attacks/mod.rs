@@ -1,0 +1,17 @@
+//! Adversarial and wire-level tests: bytes in at the gateway's door, bytes out at a recording upstream.
+//!
+//! Every case names the class of attack that it belongs to, by an advisory where there is one, and states a rule of the
+//! gateway: it fails when the rule is taken away.
+
+mod recorder;
+mod stage;
+mod wire;
+
+mod cookies;
+mod cross_origin;
+mod forwarded;
+mod identity_headers;
+mod navigations;
+mod paths;
+mod redirects;
+mod smuggling;
