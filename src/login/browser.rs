@@ -122,6 +122,10 @@ pub struct Redeemed {
     pub redirect: String,
     /// `Set-Cookie` lines.
     pub cookies: Vec<String>,
+    /// The session that was made.
+    pub session: SessionId,
+    /// Whose it is.
+    pub user: String,
     /// Another person than last time: the application's own cookies end.
     pub other_user: bool,
 }
@@ -324,6 +328,8 @@ impl Login {
         );
         Ok(Redeemed {
             redirect,
+            session: session.id,
+            user: user.id.clone(),
             cookies: vec![
                 self.cookies.set_session(token, session.expires_at - now),
                 self.cookies.set_last_user(last_user),

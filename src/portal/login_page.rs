@@ -60,6 +60,11 @@ pub(super) async fn login(
             ..Code::LoginRequired.into()
         });
     }
+    if !switching
+        && let Some(page) = portal.explained_circle(&context, &headers, rd.as_ref().map_or("/", ReturnTo::as_str))
+    {
+        return Ok(page);
+    }
     let asked = PageAsked {
         rd,
         connection: query.connection.as_deref(),
@@ -94,6 +99,9 @@ impl Inner {
         class: Class,
         target: &str,
     ) -> Result<Response<axum::body::Body>, Problem> {
+        if let Some(page) = self.explained_circle(context, headers, target) {
+            return Ok(page);
+        }
         let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
         let rd = ReturnTo::after_login(target, class, referer, &self.gate, &context.own_origin());
         let asked = PageAsked {

@@ -31,6 +31,7 @@ use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 
 pub mod branding;
+mod circle;
 pub mod code;
 pub mod context;
 mod events;

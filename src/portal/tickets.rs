@@ -16,9 +16,10 @@ use crate::config::settings::Locale;
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Redeemed, StatusView, Watched};
 use crate::login::codes::Picture;
+use crate::login::device::Device;
 use crate::login::error::LoginError;
 use crate::portal::code::Code;
-use crate::portal::context::{RequestContext, locale};
+use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::login_page::set_cookies;
 use crate::portal::problem::Problem;
 use crate::portal::texts::Texts;
@@ -42,6 +43,7 @@ struct Created<'a> {
     events_url: String,
     expires_in: i64,
 }
+use crate::session::unused::Browser;
 
 /// `POST /.menshen/tickets`: the page renews its code.
 pub(super) async fn create(
@@ -174,6 +176,16 @@ pub(super) async fn redeem(
         }
         Err(error) => return Err(error.into()),
     };
+    let browser = Browser {
+        site: watched.half.site.clone(),
+        address: context.address,
+        device: Device::of(user_agent(&headers)).text,
+    };
+    let (now, host) = (portal.login.clock.now(), &context.host);
+    portal
+        .registry
+        .unused()
+        .made(browser, redeemed.session, &redeemed.user, host, now);
     portal.end_previous(&context).await;
     Ok(portal.redeemed(&context, &redeemed, form))
 }

@@ -130,6 +130,7 @@ impl Gateway {
     pub async fn start_at(doors: Doors, settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let resources = Arc::new(Resources::open(&settings, clock).await?);
         let snapshot = resources.snapshot(settings, None).await?;
+        snapshot.registry.read().await?;
         let conf = Arc::new(server_conf(&snapshot.settings));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let (stop, stopping) = watch::channel(false);
@@ -251,7 +252,9 @@ async fn keep_clean(snapshot: Arc<ArcSwap<Snapshot>>, mut stopping: watch::Recei
             _ = stopping.wait_for(|stop| *stop) => return,
         }
         let snapshot = snapshot.load_full();
-        snapshot.portal.inner().login.sweep().await;
+        let portal = snapshot.portal.inner();
+        snapshot.registry.unused().sweep(portal.login.clock.now());
+        portal.login.sweep().await;
     }
 }
 

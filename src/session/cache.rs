@@ -4,7 +4,7 @@
 //! only copy: what is evicted comes back from the cookie. Keys cover the host, because a cookie is good for one host.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -29,6 +29,7 @@ pub struct CachedSession {
     /// `sid` of assertions.
     pub sid: String,
     checked: AtomicU64,
+    used: AtomicBool,
     outgoing: ArcSwap<Vec<Prepared>>,
 }
 
@@ -120,6 +121,7 @@ impl CachedSession {
             session,
             sid,
             checked: AtomicU64::new(u64::MAX),
+            used: AtomicBool::new(false),
             outgoing: ArcSwap::default(),
         }
     }
@@ -158,6 +160,12 @@ impl CachedSession {
         // Two requests may sign at once; the later one stays, and both assertions are good.
         self.outgoing.store(Arc::new(next));
         Ok(outgoing)
+    }
+
+    /// True once: for the first request that brings this cookie.
+    pub fn is_first_use(&self) -> bool {
+        // Read first: a write by every request would have all cores fight for one line.
+        !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
     }
 
     /// Neither revoked nor outdated.

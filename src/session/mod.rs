@@ -6,3 +6,4 @@ pub mod registry;
 pub mod revocation;
 pub mod seal;
 pub mod token;
+pub mod unused;

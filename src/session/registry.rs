@@ -15,6 +15,7 @@ use crate::session::cookie::CookieNames;
 use crate::session::revocation::{Revocations, Revoked};
 use crate::session::seal::SealingRing;
 use crate::session::token::{Limits, Session, SessionId};
+use crate::session::unused::Unused;
 use crate::store::{Revocation, RevocationKind, Store, StoreError, User};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
@@ -33,6 +34,7 @@ pub struct Registry {
     revocations: Arc<Revocations>,
     changed: Arc<Notify>,
     metrics: Arc<Metrics>,
+    unused: Arc<Unused>,
 }
 
 /// What became of a session cookie.
@@ -68,6 +70,7 @@ impl Registry {
             revocations: Arc::default(),
             changed,
             metrics,
+            unused: Arc::default(),
         }
     }
 
@@ -91,12 +94,18 @@ impl Registry {
             revocations: Arc::clone(&self.revocations),
             changed: Arc::clone(&self.changed),
             metrics: Arc::clone(&self.metrics),
+            unused: Arc::clone(&self.unused),
         }
     }
 
     /// Absolute and idle limits.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Sessions that were made here and not used yet.
+    pub fn unused(&self) -> &Unused {
+        &self.unused
     }
 
     /// Whether this node may serve sessions.
@@ -111,14 +120,20 @@ impl Registry {
             return Lookup::Unverifiable;
         }
         let name = &self.cookie_name;
-        match self
+        let found = match self
             .cache
             .find(&self.ring, &self.revocations, self.limits, name, host, cookie, now)
         {
             Found::Live(session) => Lookup::Live(session),
             Found::Dead => Lookup::Dead,
             Found::Outdated(session) => self.read_again(host, cookie, *session, now).await,
+        };
+        if let Lookup::Live(session) = &found
+            && session.is_first_use()
+        {
+            self.unused.used(&session.session.id);
         }
+        found
     }
 
     async fn read_again(&self, host: &str, cookie: &[u8], session: Session, now: i64) -> Lookup {
@@ -193,6 +208,18 @@ impl Registry {
             .add(Revoked::SessionsOf { user, until: now }, session.expires_at);
         self.changed.notify_one();
         Ok(ended)
+    }
+
+    /// Reads what is revoked, so that sessions can be served from the first request on.
+    ///
+    /// # Errors
+    /// When the store does not answer: [`Registry::follow`] goes on trying.
+    pub async fn read(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let revocations = self.store.revocations_after(0).await?;
+        revocations.into_iter().for_each(|revocation| self.note(revocation));
+        self.revocations.mark_read(now);
+        Ok(())
     }
 
     /// Reads what is revoked until `shutdown` says true.

@@ -7,7 +7,7 @@ use menshen::config::settings::UpstreamAddress;
 use menshen::proxy::reload::Source;
 use menshen::sandbox::Endpoint;
 use menshen::telemetry::audit::AuditKind;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
@@ -357,4 +357,112 @@ async fn a_request_that_does_not_end_is_cut_after_the_grace_period() {
     assert!(busy.is_closed().await);
     stopping.await.unwrap();
     drop(held.release);
+}
+
+#[tokio::test]
+async fn a_browser_that_refuses_the_session_cookie_is_told_so_after_the_third_login() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    for _ in 0..3 {
+        browser.log_in("lilei").await;
+        browser.cookies.retain(|cookie| cookie.name != "menshen");
+    }
+    let explained = browser.open("/").await.expect(401).text();
+    assert!(explained.contains("loop_cookie"), "{explained}");
+    let text = world.gateway().status().metrics().unwrap();
+    let series = r#"menshen_login_loops_total{code="loop_cookie"}"#;
+    assert_eq!(line(&text, series), Some("1"));
+    // The page leads to a code all the same, and a login that holds ends the suspicion.
+    let page = browser.open("/.menshen/login?switch=true&rd=%2F").await.login_page();
+    browser.finish_login(&page, "lilei").await.expect(200);
+    browser.open("/").await.expect(200);
+    browser.cookies.retain(|cookie| cookie.name != "menshen");
+    browser.open("/").await.login_page();
+}
+
+#[tokio::test]
+async fn logins_that_hold_are_no_circle() {
+    let world = World::start().await;
+    for _ in 0..4 {
+        let mut browser = world.browser();
+        browser.log_in("lilei").await;
+        browser.open("/").await.expect(200);
+    }
+    world.browser().open("/").await.login_page();
+}
+
+/// The gateway as a process of its own, with its log.
+struct Process {
+    child: tokio::process::Child,
+    log: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStderr>>,
+}
+
+impl Process {
+    fn start(configuration: &std::path::Path) -> Self {
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_menshen"))
+            .args(["serve", "--config"])
+            .arg(configuration)
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = tokio::io::BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// The next line of the log that says this.
+    async fn says(&mut self, message: &str) -> serde_json::Value {
+        let reading = async {
+            loop {
+                let line = self.log.next_line().await.unwrap().expect("the process ended");
+                if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
+                    && line["message"] == message
+                {
+                    return line;
+                }
+            }
+        };
+        let found = tokio::time::timeout(crate::support::wire::PATIENCE, reading).await;
+        found.unwrap_or_else(|_| panic!("the log never says {message:?}"))
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let kill = tokio::process::Command::new("kill").args(["-s", name, &id]).status();
+        assert!(kill.await.unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn signals_reload_and_stop_the_process_in_order() {
+    let mut world = World::start().await;
+    world.stop_gateway().await;
+    let path = world.configuration();
+    let text = world
+        .text()
+        .replace("admin_listen = \"off\"", "admin_listen = \"127.0.0.1:0\"");
+    std::fs::write(&path, &text).unwrap();
+    let mut process = Process::start(&path);
+    let address = process.says("operator's listener").await["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    process.says("serving").await;
+    let ready = async || {
+        let answer = reqwest::get(format!("http://{address}/readyz")).await;
+        answer.map_or(0, |answer| answer.status().as_u16())
+    };
+    assert_eq!(ready().await, 200);
+
+    process.signal("HUP").await;
+    assert_eq!(process.says("configuration in use").await["generation"], 2);
+    std::fs::write(&path, "[server]\nlisten = 7\n").unwrap();
+    let refused = "configuration not taken, the former one goes on";
+    assert_eq!(process.says(refused).await["generation"], 2);
+    assert_eq!(ready().await, 200);
+
+    process.signal("TERM").await;
+    process.says("stopping").await;
+    process.says("stopped").await;
+    assert!(process.child.wait().await.unwrap().success());
 }
