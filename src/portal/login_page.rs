@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::config::settings::{Connection, ConnectionKind, NumberEntry};
-use crate::gate::request_class::Class;
+use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
 use crate::login::codes::Picture;
@@ -19,9 +19,10 @@ use crate::login::error::LoginError;
 use crate::login::scene::Scene;
 use crate::portal::Inner;
 use crate::portal::code::Code;
-use crate::portal::context::{RequestContext, locale, user_agent};
+use crate::portal::context::{RequestContext, locale, target, user_agent};
 use crate::portal::pages::{LandingPage, LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
 use crate::portal::problem::Problem;
+use crate::portal::query::Query;
 
 /// Query of `GET /.menshen/login`.
 #[derive(Debug, Default, Deserialize)]
@@ -31,11 +32,14 @@ pub(super) struct LoginQuery {
     switch: Option<String>,
 }
 
-/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in.
+/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in. The page is for top-level
+/// navigations; whatever else asks is told that a login is required.
 pub(super) async fn login(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
     Query(query): Query<LoginQuery>,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
     let switching = query.switch.as_deref() == Some("true");
@@ -51,6 +55,17 @@ pub(super) async fn login(
             _ => "/.menshen/logout",
         };
         return Ok(Redirect::to(target).into_response());
+    }
+    let class = classify(&method, &headers);
+    if !mints_ticket(&method, class) {
+        // Nobody sees the answer: no code is drawn for it and no cookie planted, as on every other address.
+        return match class.is_page() {
+            true => Ok(Html("").into_response()),
+            false => Err(Problem {
+                login_url: Some(target(&uri).to_owned()),
+                ..Code::LoginRequired.into()
+            }),
+        };
     }
     let asked = PageAsked {
         rd,

@@ -13,12 +13,22 @@ async fn own_cookies_stay_here_and_the_applications_pass_untouched() {
     for (sent, arrives) in [
         (format!("{session}"), None),
         (format!("a=1; {session}; b=2"), Some("a=1; b=2")),
-        (format!("{session}; __Host-menshen=x; __Secure-menshen-ticket=x; menshen-browser=x; menshen-last=x"), None),
+        (
+            format!("{session}; __Host-menshen=x; __Secure-menshen-ticket=x; menshen-browser=x; menshen-last=x"),
+            None,
+        ),
         (format!("MENSHEN-Browser=x; {session}; z=1"), Some("z=1")),
         (format!("b=\"1 ,2\"; {session}; a==; c"), Some("b=\"1 ,2\"; a==; c")),
-        (format!("xmenshen=1; menshenx=2; {session}"), Some("xmenshen=1; menshenx=2")),
+        (
+            format!("xmenshen=1; menshenx=2; {session}"),
+            Some("xmenshen=1; menshenx=2"),
+        ),
     ] {
-        assert_eq!(stage.get("/page", &format!("Cookie: {sent}\r\n")).await.status, 200, "{sent}");
+        assert_eq!(
+            stage.get("/page", &format!("Cookie: {sent}\r\n")).await.status,
+            200,
+            "{sent}"
+        );
         assert_eq!(stage.upstream.only().headers.one("cookie"), arrives, "{sent}");
     }
     // Several lines are one for an HTTP/1.1 upstream.
@@ -28,7 +38,13 @@ async fn own_cookies_stay_here_and_the_applications_pass_untouched() {
     // Six kilobytes, in their order.
     let many: Vec<String> = (0..60).map(|number| format!("c{number}={}", "v".repeat(95))).collect();
     let many = many.join("; ");
-    assert_eq!(stage.get("/page", &format!("Cookie: {many}; {session}\r\n")).await.status, 200);
+    assert_eq!(
+        stage
+            .get("/page", &format!("Cookie: {many}; {session}\r\n"))
+            .await
+            .status,
+        200
+    );
     assert_eq!(stage.upstream.only().headers.one("cookie"), Some(&*many));
 }
 
@@ -44,17 +60,29 @@ async fn an_upstream_cannot_set_the_gateways_cookies() {
         stage.upstream.on("/public/", Play::Answer(plain(status, planted, "x")));
         let answer = stage.get("/public/", "").await;
         assert_eq!(answer.status, status);
-        assert_eq!(answer.headers.all("set-cookie"), ["mine=1", "other=2; HttpOnly"], "{status}");
+        assert_eq!(
+            answer.headers.all("set-cookie"),
+            ["mine=1", "other=2; HttpOnly"],
+            "{status}"
+        );
     }
     // Early hints, and the answer to a handshake.
     let hints = format!("HTTP/1.1 103 Early Hints\r\n{planted}\r\n");
     let bytes = [hints.as_bytes(), &plain(200, "", "x")].concat();
     stage.upstream.on("/public/", Play::Answer(bytes));
     let mut wire = stage.connect().await;
-    wire.send(format!("GET /public/ HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")).await;
+    wire.send(format!(
+        "GET /public/ HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+    ))
+    .await;
     let all = String::from_utf8_lossy(&wire.rest().await).into_owned();
     assert!(!all.contains("evil"), "{all}");
-    stage.upstream.on("/public/ws", Play::WebSocket { lines: planted.to_owned() });
+    stage.upstream.on(
+        "/public/ws",
+        Play::WebSocket {
+            lines: planted.to_owned(),
+        },
+    );
     let handshake = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
     let answer = stage.get("/public/ws", handshake).await;
@@ -97,15 +125,25 @@ async fn a_broken_session_cookie_is_no_session() {
         let lines = format!("Cookie: {cookies}\r\n");
         let answer = stage.get("/page", &lines).await;
         assert_eq!(answer.refusal(), (401, "login_required".to_owned()), "{cookies}");
-        let cleared = answer.set_cookie("menshen").unwrap_or_else(|| panic!("{cookies} is not taken back"));
+        let cleared = answer
+            .set_cookie("menshen")
+            .unwrap_or_else(|| panic!("{cookies} is not taken back"));
         assert!(cleared.contains("Max-Age=0"), "{cleared}");
         // On a public route it is as if there were none.
         assert_eq!(stage.get("/public/", &lines).await.status, 200, "{cookies}");
         assert!(!stage.upstream.only().headers.has("remote-user"), "{cookies}");
         assert_eq!(stage.get("/.menshen/userinfo", &lines).await.status, 401, "{cookies}");
     }
-    for cookies in [format!("{session}; {session}"), format!("MENSHEN=x; {session}"), format!("__Host-menshen=x; {session}")] {
-        assert_eq!(stage.get("/page", &format!("Cookie: {cookies}\r\n")).await.status, 200, "{cookies}");
+    for cookies in [
+        format!("{session}; {session}"),
+        format!("MENSHEN=x; {session}"),
+        format!("__Host-menshen=x; {session}"),
+    ] {
+        assert_eq!(
+            stage.get("/page", &format!("Cookie: {cookies}\r\n")).await.status,
+            200,
+            "{cookies}"
+        );
         stage.upstream.taken();
     }
 }
@@ -147,20 +185,49 @@ async fn a_session_of_one_host_is_none_at_another() {
 async fn a_cookie_of_one_kind_is_not_one_of_another() {
     let stage = Stage::plain().await;
     let ticket = stage.ticket("/page").await;
-    let ticket_value = ticket.cookies.split("menshen-ticket=").nth(1).unwrap().split(';').next().unwrap();
-    assert_eq!(stage.get("/page", &format!("Cookie: menshen={ticket_value}\r\n")).await.status, 401);
+    let ticket_value = ticket
+        .cookies
+        .split("menshen-ticket=")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    assert_eq!(
+        stage
+            .get("/page", &format!("Cookie: menshen={ticket_value}\r\n"))
+            .await
+            .status,
+        401
+    );
     let session = stage.login(ALICE).await;
     let session_value = session.split_once('=').unwrap().1;
     let watch = format!("/.menshen/tickets/{}", ticket.id);
-    for cookies in [format!("menshen-ticket={session_value}"), session.clone(), "menshen-ticket=x".to_owned(), String::new()] {
+    for cookies in [
+        format!("menshen-ticket={session_value}"),
+        session.clone(),
+        "menshen-ticket=x".to_owned(),
+        String::new(),
+    ] {
         let answer = stage.get(&watch, &format!("Cookie: {cookies}\r\n")).await;
         assert_eq!(answer.refusal(), (404, "ticket_unknown".to_owned()), "{cookies}");
     }
     // The cookie of one ticket does not open another.
     let second = stage.ticket("/page").await;
-    let answer = stage.get(&format!("/.menshen/tickets/{}", second.id), &format!("Cookie: {}\r\n", ticket.cookies)).await;
+    let answer = stage
+        .get(
+            &format!("/.menshen/tickets/{}", second.id),
+            &format!("Cookie: {}\r\n", ticket.cookies),
+        )
+        .await;
     assert_eq!(answer.refusal(), (404, "ticket_unknown".to_owned()));
-    assert_eq!(stage.get(&watch, &format!("Cookie: {}\r\n", ticket.cookies)).await.status, 200);
+    assert_eq!(
+        stage
+            .get(&watch, &format!("Cookie: {}\r\n", ticket.cookies))
+            .await
+            .status,
+        200
+    );
 }
 
 /// Over HTTPS a ticket belongs to the browser whose `__Host-` cookie it was made with: a sibling host can plant the one,
@@ -196,7 +263,10 @@ async fn a_ticket_of_another_browser_is_worth_nothing() {
     let redeemed = stage.redeem(&ticket).await;
     assert_eq!(redeemed.status, 200, "{}", redeemed.text());
     for line in redeemed.headers.all("set-cookie") {
-        assert!(line.contains("HttpOnly") && line.contains("Secure") && line.contains("SameSite="), "{line}");
+        assert!(
+            line.contains("HttpOnly") && line.contains("Secure") && line.contains("SameSite="),
+            "{line}"
+        );
         assert!(!line.to_lowercase().contains("domain"), "{line}");
     }
     // Over HTTPS only the prefixed name is read.
@@ -256,10 +326,17 @@ async fn a_renewed_cookie_is_on_no_answer_that_a_shared_cache_may_keep() {
     ] {
         stage.upstream.on(target, Play::Answer(plain(200, cache_control, "x")));
         let answer = stage.get(target, &lines).await;
-        assert_eq!(answer.set_cookie("menshen").is_some(), renews, "{target} {cache_control:?}");
+        assert_eq!(
+            answer.set_cookie("menshen").is_some(),
+            renews,
+            "{target} {cache_control:?}"
+        );
         let cached = answer.headers.all("cache-control").join(",");
         if target == "/page" {
-            assert!(!cached.contains("public") && !cached.contains("s-maxage"), "{cache_control:?}: {cached}");
+            assert!(
+                !cached.contains("public") && !cached.contains("s-maxage"),
+                "{cache_control:?}: {cached}"
+            );
         }
     }
 }

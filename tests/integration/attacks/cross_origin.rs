@@ -21,7 +21,7 @@ const FROM: &[(&str, bool)] = &[
     ("Origin: null\r\n", false),
     ("Origin: https://app.test\r\n", false),
     ("Origin: http://app.test:81\r\n", false),
-    ("Origin: http://app.test:80\r\n", true),
+    ("Origin: http://app.test:80\r\n", false),
     ("Origin: http://app.test.evil.test\r\n", false),
     ("Origin: http://evil.test\r\n", false),
     ("Origin: http://APP.TEST\r\n", false),
@@ -54,8 +54,15 @@ async fn unsafe_calls_by_cookie_come_from_this_origin() {
         assert_eq!(created.refusal(), refused, "{lines}");
         assert!(!created.headers.has("set-cookie"), "{lines}");
         assert_eq!(redeemed.refusal(), refused, "{lines}");
-        for call in [format!("/.menshen/tickets/{}/cancel", ticket.id), "/.menshen/logout".to_owned()] {
-            assert_eq!(stage.post(HOST, &call, &lines, &json!({})).await.refusal(), refused, "{call} {lines}");
+        for call in [
+            format!("/.menshen/tickets/{}/cancel", ticket.id),
+            "/.menshen/logout".to_owned(),
+        ] {
+            assert_eq!(
+                stage.post(HOST, &call, &lines, &json!({})).await.refusal(),
+                refused,
+                "{call} {lines}"
+            );
         }
     }
     // Nothing of all that ended the session or the ticket.
@@ -71,8 +78,15 @@ async fn reading_changes_nothing() {
     let cookie = stage.login(ALICE).await;
     let lines = format!("{NAVIGATION}Cookie: {cookie}\r\n");
     for method in ["GET", "HEAD"] {
-        for target in ["/.menshen/logout", "/.menshen/logout?everywhere=true", "/.menshen/logout?done", "/.menshen/login?switch=true"] {
-            let answer = stage.send(format!("{method} {target} HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n")).await;
+        for target in [
+            "/.menshen/logout",
+            "/.menshen/logout?everywhere=true",
+            "/.menshen/logout?done",
+            "/.menshen/login?switch=true",
+        ] {
+            let answer = stage
+                .send(format!("{method} {target} HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"))
+                .await;
             assert!(answer.set_cookie("menshen").is_none(), "{method} {target}: {answer:?}");
         }
     }
@@ -87,13 +101,23 @@ async fn reading_changes_nothing() {
 async fn json_is_read_with_its_content_type_only() {
     let stage = Stage::plain().await;
     let body = r#"{"connection":"staff"}"#;
-    for content_type in ["text/plain", "multipart/form-data; boundary=x", "application/jsonp", "text/json", ""] {
+    for content_type in [
+        "text/plain",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "text/json",
+        "",
+    ] {
         let request = format!(
             "POST /.menshen/tickets HTTP/1.1\r\nHost: {HOST}\r\nSec-Fetch-Site: same-origin\r\n\
              Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        assert_eq!(stage.send(request).await.refusal(), (400, "bad_request".to_owned()), "{content_type}");
+        assert_eq!(
+            stage.send(request).await.refusal(),
+            (400, "bad_request".to_owned()),
+            "{content_type}"
+        );
         let scan = r#"{"scene":"x","code":"y"}"#;
         let portal = stage.world.authority(super::stage::PORTAL);
         let request = format!(
@@ -101,7 +125,11 @@ async fn json_is_read_with_its_content_type_only() {
              Content-Length: {}\r\n\r\n{scan}",
             scan.len()
         );
-        assert_eq!(stage.send(request).await.refusal(), (400, "bad_request".to_owned()), "{content_type}");
+        assert_eq!(
+            stage.send(request).await.refusal(),
+            (400, "bad_request".to_owned()),
+            "{content_type}"
+        );
     }
 }
 
@@ -128,7 +156,11 @@ async fn no_other_origin_reads_an_answer_of_the_portal() {
         assert!(!answer.headers.has("set-cookie"), "{origin}");
     }
     // Where the route lists the origin, a script reads why it was refused, and nobody else does.
-    for (origin, listed) in [("https://spa.test", true), ("https://spa.test:8443", false), ("null", false)] {
+    for (origin, listed) in [
+        ("https://spa.test", true),
+        ("https://spa.test:8443", false),
+        ("null", false),
+    ] {
         let answer = stage.get("/api/x", &format!("Origin: {origin}\r\n")).await;
         assert_eq!(answer.refusal(), (401, "login_required".to_owned()));
         let allowed = answer.headers.one("access-control-allow-origin");
@@ -145,6 +177,9 @@ async fn the_phone_is_answered_at_the_public_host_only() {
     let code = stage.world.sandbox.login_code(stage.world.app_id(), ALICE).unwrap();
     let scan = json!({ "scene": ticket.id, "code": code });
     for host in [HOST, "other.test"] {
-        assert_eq!(stage.post(host, "/.menshen/phone/scan", "", &scan).await.refusal(), (404, "not_found".to_owned()));
+        assert_eq!(
+            stage.post(host, "/.menshen/phone/scan", "", &scan).await.refusal(),
+            (404, "not_found".to_owned())
+        );
     }
 }

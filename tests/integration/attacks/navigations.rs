@@ -35,18 +35,35 @@ async fn a_page_is_for_top_level_navigations_only() {
         let answer = stage.get("/page", &lines).await;
         assert_eq!(answer.refusal(), (401, "login_required".to_owned()), "{lines}");
         assert_eq!(answer.headers.one("content-type"), Some("application/json"), "{lines}");
-        assert_eq!(answer.headers.one("www-authenticate"), Some("Bearer realm=\"menshen\""), "{lines}");
-        assert_eq!(answer.json()["error"]["login_url"], "/.menshen/login?rd=%2Fpage", "{lines}");
+        assert_eq!(
+            answer.headers.one("www-authenticate"),
+            Some("Bearer realm=\"menshen\""),
+            "{lines}"
+        );
+        assert_eq!(
+            answer.json()["error"]["login_url"],
+            "/.menshen/login?rd=%2Fpage",
+            "{lines}"
+        );
         assert!(!answer.headers.has("set-cookie"), "{lines}");
     }
-    let head = stage.send(format!("HEAD /page HTTP/1.1\r\nHost: {HOST}\r\n{NAVIGATION}\r\n")).await;
+    let head = stage
+        .send(format!("HEAD /page HTTP/1.1\r\nHost: {HOST}\r\n{NAVIGATION}\r\n"))
+        .await;
     assert_eq!(head.status, 401);
     assert!(!head.headers.has("set-cookie"), "a HEAD plants a cookie");
     assert_eq!(drawn(), before, "a code was drawn that nobody sees");
-    for lines in [NAVIGATION.to_owned(), html.to_owned(), format!("{html}Sec-Fetch-Mode: navigate\r\n")] {
+    for lines in [
+        NAVIGATION.to_owned(),
+        html.to_owned(),
+        format!("{html}Sec-Fetch-Mode: navigate\r\n"),
+    ] {
         let answer = stage.get("/page", &lines).await;
         assert_eq!(answer.status, 401, "{lines}");
-        assert!(answer.headers.one("content-type").unwrap().starts_with("text/html"), "{lines}");
+        assert!(
+            answer.headers.one("content-type").unwrap().starts_with("text/html"),
+            "{lines}"
+        );
         assert_eq!(answer.headers.one("www-authenticate"), Some("Bearer realm=\"menshen\""));
         assert!(answer.set_cookie("menshen-ticket").is_some(), "{lines}");
     }
@@ -64,9 +81,18 @@ async fn the_login_pages_own_address_keeps_to_the_same_rule() {
         "",
     ] {
         let answer = stage.get("/.menshen/login", lines).await;
-        assert!(!answer.headers.has("set-cookie"), "{lines:?}: {} {:?}", answer.status, answer.headers);
+        assert!(
+            !answer.headers.has("set-cookie"),
+            "{lines:?}: {} {:?}",
+            answer.status,
+            answer.headers
+        );
     }
-    let head = stage.send(format!("HEAD /.menshen/login HTTP/1.1\r\nHost: {HOST}\r\n{NAVIGATION}\r\n")).await;
+    let head = stage
+        .send(format!(
+            "HEAD /.menshen/login HTTP/1.1\r\nHost: {HOST}\r\n{NAVIGATION}\r\n"
+        ))
+        .await;
     assert!(!head.headers.has("set-cookie"), "a HEAD plants a cookie");
     let page = stage.get("/.menshen/login", NAVIGATION).await;
     assert_eq!(page.status, 200);
@@ -94,8 +120,16 @@ async fn grpc_reads_its_status_from_the_headers() {
 async fn no_upstream_is_asked_before_the_decision() {
     let stage = Stage::plain().await;
     let before = stage.upstream.connections();
-    for (method, lines) in [("GET", NAVIGATION), ("GET", ""), ("HEAD", ""), ("POST", "Content-Length: 0\r\n"), ("GET", "If-None-Match: \"x\"\r\nRange: bytes=0-1\r\n")] {
-        let answer = stage.send(format!("{method} /secret HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n")).await;
+    for (method, lines) in [
+        ("GET", NAVIGATION),
+        ("GET", ""),
+        ("HEAD", ""),
+        ("POST", "Content-Length: 0\r\n"),
+        ("GET", "If-None-Match: \"x\"\r\nRange: bytes=0-1\r\n"),
+    ] {
+        let answer = stage
+            .send(format!("{method} /secret HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"))
+            .await;
         assert_eq!(answer.status, 401, "{method} {lines}");
     }
     assert_eq!(stage.upstream.connections(), before);
@@ -107,13 +141,22 @@ async fn bearer_tokens_decide_alone_and_others_are_the_applications() {
     let stage = Stage::plain().await;
     let cookie = stage.login(ALICE).await;
     assert_eq!(stage.get("/page", &format!("Cookie: {cookie}\r\n")).await.status, 200);
-    let assertion = stage.upstream.only().headers.one("x-menshen-assertion").unwrap().to_owned();
+    let assertion = stage
+        .upstream
+        .only()
+        .headers
+        .one("x-menshen-assertion")
+        .unwrap()
+        .to_owned();
     for (lines, code) in [
         ("Authorization: Bearer mst_x\r\n".to_owned(), "token_invalid"),
         ("Authorization: bearer mst_\r\n".to_owned(), "token_invalid"),
         ("Authorization: BEARER   mst_x\r\n".to_owned(), "token_invalid"),
         // No fallback to the cookie.
-        (format!("Authorization: Bearer mst_x\r\nCookie: {cookie}\r\n"), "token_invalid"),
+        (
+            format!("Authorization: Bearer mst_x\r\nCookie: {cookie}\r\n"),
+            "token_invalid",
+        ),
         (format!("Authorization: Bearer {assertion}\r\n"), "login_required"),
         (format!("X-Menshen-Assertion: {assertion}\r\n"), "login_required"),
         (format!("Cookie: menshen={assertion}\r\n"), "login_required"),
@@ -124,8 +167,21 @@ async fn bearer_tokens_decide_alone_and_others_are_the_applications() {
     }
     assert!(stage.upstream.taken().is_empty());
     // On a public route as well: a token that is none is not ignored.
-    assert_eq!(stage.get("/public/", "Authorization: Bearer mst_x\r\n").await.refusal().0, 401);
-    for value in ["Basic YWxpY2U6eA==", "Bearer abc", "Bearer xmst_1", "Digest username=\"mst_\"", "mst_x"] {
+    assert_eq!(
+        stage
+            .get("/public/", "Authorization: Bearer mst_x\r\n")
+            .await
+            .refusal()
+            .0,
+        401
+    );
+    for value in [
+        "Basic YWxpY2U6eA==",
+        "Bearer abc",
+        "Bearer xmst_1",
+        "Digest username=\"mst_\"",
+        "mst_x",
+    ] {
         let lines = format!("Authorization: {value}\r\nCookie: {cookie}\r\n");
         assert_eq!(stage.get("/page", &lines).await.status, 200, "{value}");
         let seen = stage.upstream.only();

@@ -89,7 +89,11 @@ fn assert_local(location: &str, asked: &str) {
         "{asked:?} leads to {location:?}"
     );
     let base = url::Url::parse("http://app.test/").unwrap();
-    assert_eq!(base.join(location).unwrap().origin(), base.origin(), "{asked:?} leads to {location:?}");
+    assert_eq!(
+        base.join(location).unwrap().origin(),
+        base.origin(),
+        "{asked:?} leads to {location:?}"
+    );
 }
 
 #[tokio::test]
@@ -98,13 +102,18 @@ async fn the_login_page_sends_who_is_signed_in_to_our_own_places_only() {
     let cookie = stage.login(ALICE).await;
     let lines = format!("{NAVIGATION}Cookie: {cookie}\r\n");
     for asked in FOREIGN {
-        let answer = stage.get(&format!("/.menshen/login?rd={}", encoded(asked)), &lines).await;
+        let answer = stage
+            .get(&format!("/.menshen/login?rd={}", encoded(asked)), &lines)
+            .await;
         assert_eq!(answer.status, 303, "{asked:?}");
         let location = answer.headers.one("location").unwrap();
         assert_local(location, asked);
         assert!(!location.contains("menshen"), "{asked:?} leads to {location:?}");
         for (name, value) in &answer.headers.0 {
-            assert!(!value.contains("evil.test") || name.eq_ignore_ascii_case("location"), "{name}: {value}");
+            assert!(
+                !value.contains("evil.test") || name.eq_ignore_ascii_case("location"),
+                "{name}: {value}"
+            );
         }
         assert!(answer.set_cookie("x").is_none(), "{asked:?}");
     }
@@ -114,7 +123,9 @@ async fn the_login_page_sends_who_is_signed_in_to_our_own_places_only() {
         ("/", "/"),
         ("/login?next=https://evil.test/", "/login?next=https://evil.test/"),
     ] {
-        let answer = stage.get(&format!("/.menshen/login?rd={}", encoded(asked)), &lines).await;
+        let answer = stage
+            .get(&format!("/.menshen/login?rd={}", encoded(asked)), &lines)
+            .await;
         assert_eq!(answer.headers.one("location"), Some(location), "{asked}");
     }
 }
@@ -123,9 +134,18 @@ async fn the_login_page_sends_who_is_signed_in_to_our_own_places_only() {
 #[tokio::test]
 async fn a_repeated_or_broken_parameter_is_a_refusal_of_the_ordinary_form() {
     let stage = Stage::plain().await;
-    for query in ["rd=/a&rd=//evil.test", "connection=staff&connection=x", "switch=true&switch=false"] {
+    for query in [
+        "rd=/a&rd=//evil.test",
+        "connection=staff&connection=x",
+        "switch=true&switch=false",
+    ] {
         let answer = stage.get(&format!("/.menshen/login?{query}"), "").await;
-        assert_eq!(answer.refusal(), (400, "bad_request".to_owned()), "{query}: {:?}", answer.text());
+        assert_eq!(
+            answer.refusal(),
+            (400, "bad_request".to_owned()),
+            "{query}: {:?}",
+            answer.text()
+        );
         assert!(!answer.headers.has("set-cookie"), "{query}");
     }
 }
@@ -134,20 +154,33 @@ async fn a_repeated_or_broken_parameter_is_a_refusal_of_the_ordinary_form() {
 async fn a_login_leads_to_our_own_places_only() {
     let stage = Stage::plain().await;
     // What the page was opened with, what the page's script asks for, and what the browser hands back.
-    for asked in ["https://evil.test/", "//evil.test", "/\\evil.test", "/.menshen/logout", "javascript:alert(1)"] {
-        let page = stage.get(&format!("/.menshen/login?rd={}", encoded(asked)), NAVIGATION).await;
+    for asked in [
+        "https://evil.test/",
+        "//evil.test",
+        "/\\evil.test",
+        "/.menshen/logout",
+        "javascript:alert(1)",
+    ] {
+        let page = stage
+            .get(&format!("/.menshen/login?rd={}", encoded(asked)), NAVIGATION)
+            .await;
         assert_eq!(page.status, 200, "{asked}");
         let ticket = ticket_of(page);
         stage.confirm(&ticket, ALICE).await;
         let lines = format!("Cookie: {}\r\nSec-Fetch-Site: same-origin\r\n", ticket.cookies);
         let target = format!("/.menshen/tickets/{}/redeem", ticket.id);
-        let redeemed = stage.post(HOST, &target, &lines, &serde_json::json!({ "rd": asked })).await;
+        let redeemed = stage
+            .post(HOST, &target, &lines, &serde_json::json!({ "rd": asked }))
+            .await;
         assert_eq!(redeemed.status, 200, "{asked}: {}", redeemed.text());
         assert_eq!(redeemed.json()["redirect"], "/", "{asked}");
     }
     let ticket = stage.ticket("/page?a=b&c=//evil.test/%E4%B8%AD").await;
     stage.confirm(&ticket, ALICE).await;
-    assert_eq!(stage.redeem(&ticket).await.json()["redirect"], "/page?a=b&c=//evil.test/%E4%B8%AD");
+    assert_eq!(
+        stage.redeem(&ticket).await.json()["redirect"],
+        "/page?a=b&c=//evil.test/%E4%B8%AD"
+    );
 }
 
 /// A form whose session is gone leads back to the form, if that is ours.
@@ -182,7 +215,11 @@ async fn a_redirect_to_the_login_page_is_local_whatever_was_asked_for() {
         ..Default::default()
     };
     let stage = Stage::start(plan).await;
-    for target in ["//evil.test/%2f%2f".trim_end_matches("/%2f%2f"), "/x?y=https://evil.test", "///evil.test"] {
+    for target in [
+        "//evil.test/%2f%2f".trim_end_matches("/%2f%2f"),
+        "/x?y=https://evil.test",
+        "///evil.test",
+    ] {
         let answer = stage.get(target, NAVIGATION).await;
         assert_eq!(answer.status, 302, "{target}");
         let location = answer.headers.one("location").unwrap();
