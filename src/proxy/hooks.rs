@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, classify, mints_ticket, preflight_for};
+use crate::gate::request_class::{Class, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -259,8 +259,7 @@ impl ProxyHttp for Hooks {
         ctx: &mut RequestState,
     ) -> Result<()> {
         let Some(forward) = &ctx.forward else { return Ok(()) };
-        let switches = upstream_response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if switches && classify(&session.req_header().method, &session.req_header().headers) != Class::WebSocket {
+        if upstream_response.status == StatusCode::SWITCHING_PROTOCOLS && !forward.upgrades {
             // Nobody asked: what follows would be read as answers to the next requests of this client.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
         }
@@ -293,6 +292,10 @@ impl ProxyHttp for Hooks {
             hsts: snapshot.hsts.as_ref().filter(|_| forward.secure),
         }
         .apply(upstream_response)?;
+        if session.req_header().version == Version::HTTP_10 {
+            // Chunks are unknown to it: the body ends with the connection (RFC 9112 §6.1).
+            upstream_response.remove_header(&header::TRANSFER_ENCODING);
+        }
         upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
     }
 

@@ -120,7 +120,7 @@ async fn what_was_made_for_one_person_is_kept_by_no_shared_cache() {
             vec!["private, max-age=60"],
         ),
         ("Cache-Control: no-store\r\n", vec!["no-store"]),
-        ("", vec![]),
+        ("", vec!["private"]),
     ] {
         stage.upstream.on("/page", Play::Answer(plain(200, sent, "x")));
         let answer = stage.get("/page", &format!("Cookie: {cookie}\r\n")).await;
@@ -161,14 +161,8 @@ async fn what_a_client_sends_is_text_in_a_page() {
                     .matches("<script type=\"application/json\" id=\"menshen\">")
                     .count();
             assert_eq!(scripts, known, "{target}: {script}");
-            for harmful in [
-                "<img src=x",
-                "onmouseover=\"alert",
-                "onerror=alert",
-                "49",
-                "<!--<script",
-            ] {
-                assert!(harmful == "49" || !text.contains(harmful), "{target}: {script}");
+            for harmful in ["<img src=x", "onmouseover=\"alert", "<!--<script"] {
+                assert!(!text.contains(harmful), "{target}: {script}");
             }
         }
     }
