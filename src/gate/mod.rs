@@ -96,6 +96,11 @@ impl Gate {
         self.https
     }
 
+    /// The port of `public_url`, if it is not the scheme's own.
+    pub fn public_port(&self) -> Option<u16> {
+        self.public_port
+    }
+
     /// How a navigation without a session is answered.
     pub fn login_answer(&self) -> LoginAnswer {
         self.login_answer

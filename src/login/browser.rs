@@ -35,8 +35,6 @@ pub struct PageFacts<'a> {
     pub site: &'a str,
     /// Host that the page is on.
     pub host: &'a str,
-    /// The same with its port, where it has one.
-    pub authority: &'a str,
     /// Where to go afterwards, checked.
     pub return_to: &'a str,
     /// `User-Agent`.
@@ -150,7 +148,6 @@ impl Login {
         let half = BrowserHalf {
             site: facts.site.to_owned(),
             host: facts.host.to_owned(),
-            authority: facts.authority.to_owned(),
             return_to: ReturnAddress::keep(facts.return_to),
             device: Device::of(facts.agent),
             address: facts.address,
@@ -432,6 +429,19 @@ impl Login {
     /// A place in the waiting room, to be taken before the status is read.
     pub fn wait(&self, watched: &Watched) -> crate::login::waiters::Waiter {
         self.waiters.subscribe(watched.scene.as_str())
+    }
+
+    /// Whether a phone that has not scanned yet still can.
+    pub fn can_be_scanned(&self, watched: &Watched) -> bool {
+        self.clock.now() < watched.scene.issued_at() + self.ticket_ttl()
+    }
+
+    /// Whether WeChat has to be asked for the picture: such calls count like pages.
+    pub fn picture_costs_a_call(&self, watched: &Watched) -> bool {
+        let connection = self.connection_of(&watched.scene);
+        connection
+            .and_then(|connection| self.codes.get(&connection.id))
+            .is_some_and(|codes| codes.costs_a_call(&watched.scene))
     }
 
     /// The picture of a ticket's code.

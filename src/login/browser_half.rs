@@ -20,8 +20,6 @@ pub struct BrowserHalf {
     pub site: String,
     /// Host that the page was on; the session is made for it.
     pub host: String,
-    /// The same with its port, where it has one, as people read it.
-    pub authority: String,
     /// Where to go afterwards.
     pub return_to: ReturnAddress,
     /// What the person would call their browser.
@@ -39,7 +37,7 @@ pub struct BrowserHalf {
 pub struct BrowserFacts {
     /// Name of the site.
     pub site: String,
-    /// Host of the page, with its port where it has one.
+    /// Host of the page.
     pub host: String,
     /// The browser.
     pub device: Device,
@@ -83,7 +81,7 @@ impl BrowserHalf {
     pub fn facts(&self) -> BrowserFacts {
         BrowserFacts {
             site: self.site.clone(),
-            host: self.authority.clone(),
+            host: self.host.clone(),
             device: self.device.clone(),
             address: self.address,
             time: self.time,
@@ -144,7 +142,6 @@ mod tests {
         BrowserHalf {
             site: "Wiki".into(),
             host: "wiki.example".into(),
-            authority: "wiki.example:8443".into(),
             return_to: ReturnAddress::keep(rd),
             device: Device::of("Mozilla/5.0 (Windows NT 10.0) Chrome/142.0.0.0 Safari/537.36"),
             address: "203.0.113.9".parse().unwrap(),

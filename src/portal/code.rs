@@ -208,3 +208,22 @@ impl Code {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_and_in_the_contract() {
+        let remedies = include_str!("../../docs/troubleshooting.md");
+        let contract = include_str!("../../docs/http-api.md");
+        for code in Code::ALL {
+            let text = code.as_str();
+            assert!(
+                remedies.contains(&format!("| `{text}` | ")),
+                "docs/troubleshooting.md lacks {text}"
+            );
+            assert!(contract.contains(&format!("`{text}`")), "docs/http-api.md lacks {text}");
+        }
+    }
+}

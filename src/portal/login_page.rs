@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use crate::login::error::LoginError;
 use crate::login::scene::Scene;
 use crate::portal::Inner;
 use crate::portal::code::Code;
-use crate::portal::context::{RequestContext, locale, target, user_agent};
+use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::pages::{LandingPage, LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
@@ -32,14 +32,13 @@ pub(super) struct LoginQuery {
     switch: Option<String>,
 }
 
-/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in. The page is for top-level
-/// navigations; whatever else asks is told that a login is required.
+/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in. Only a top-level
+/// navigation gets a ticket: a picture or a script of another site plants no cookie and costs no code.
 pub(super) async fn login(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
     Query(query): Query<LoginQuery>,
     method: Method,
-    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
     let switching = query.switch.as_deref() == Some("true");
@@ -47,7 +46,7 @@ pub(super) async fn login(
         .rd
         .as_deref()
         .map(|rd| ReturnTo::parse(rd, &portal.gate, &context.own_origin()));
-    if context.session.is_some() && !switching {
+    if portal.signed_in(&context).is_some() && !switching {
         let target = match &rd {
             // The portal's own host has no page behind its root: who is signed in there is told so.
             Some(rd) if context.site.is_some() || !rd.is_local() => rd.as_str(),
@@ -56,16 +55,11 @@ pub(super) async fn login(
         };
         return Ok(Redirect::to(target).into_response());
     }
-    let class = classify(&method, &headers);
-    if !mints_ticket(&method, class) {
-        // Nobody sees the answer: no code is drawn for it and no cookie planted, as on every other address.
-        return match class.is_page() {
-            true => Ok(Html("").into_response()),
-            false => Err(Problem {
-                login_url: Some(target(&uri).to_owned()),
-                ..Code::LoginRequired.into()
-            }),
-        };
+    if !mints_ticket(&method, classify(&method, &headers)) {
+        return Err(Problem {
+            login_url: Some("/.menshen/login".to_owned()),
+            ..Code::LoginRequired.into()
+        });
     }
     let asked = PageAsked {
         rd,
@@ -136,7 +130,6 @@ impl Inner {
         let issued = self.issue(context, headers, connection, rd.as_str()).await?;
         let agent = user_agent(headers);
         let device = Device::of(agent);
-        let authority = context.authority();
         let urls: Vec<String> = connections
             .iter()
             .map(|other| login_url(&other.id, rd.as_str()))
@@ -155,7 +148,7 @@ impl Inner {
         let qr = self.qr_source(connection, &issued)?;
         let simulated_phone = self.simulated_phone(connection, &issued.scene);
         let page = LoginPage {
-            shell: self.shell(context, &authority, locale(headers, self.settings.branding.locale)),
+            shell: self.shell(context, locale(headers, self.settings.branding.locale)),
             tabs: &tabs,
             connection: &connection.id,
             way: Way::Code(TicketView {
@@ -200,12 +193,10 @@ impl Inner {
         rd: &str,
     ) -> Result<Issued, Problem> {
         let site = context.site.and_then(|site| self.settings.sites.get(site));
-        let authority = context.authority();
         let facts = PageFacts {
             connection: &connection.id,
             site: site.map_or(&*self.settings.branding.title, |site| &site.name),
             host: &context.host,
-            authority: &authority,
             return_to: rd,
             agent: user_agent(headers),
             address: context.address,
@@ -239,8 +230,7 @@ impl Inner {
 
     /// Somebody opened a link code with something that is not WeChat.
     pub fn landing(&self, context: &RequestContext, headers: &HeaderMap) -> Response<axum::body::Body> {
-        let authority = context.authority();
-        let shell = self.shell(context, &authority, locale(headers, self.settings.branding.locale));
+        let shell = self.shell(context, locale(headers, self.settings.branding.locale));
         self.finish(
             context,
             Html(LandingPage { shell, open_url: None }.render()).into_response(),

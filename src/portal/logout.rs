@@ -29,8 +29,7 @@ pub(super) async fn ask(
     Query(query): Query<LogoutQuery>,
     headers: HeaderMap,
 ) -> Response<axum::body::Body> {
-    let authority = context.authority();
-    let shell = portal.shell(&context, &authority, locale(&headers, portal.settings.branding.locale));
+    let shell = portal.shell(&context, locale(&headers, portal.settings.branding.locale));
     let Some(cached) = context.session.as_ref().filter(|_| query.done.is_none()) else {
         return Html(
             LoggedOutPage {
@@ -58,6 +57,8 @@ pub(super) async fn logout(
     Query(query): Query<LogoutQuery>,
 ) -> Result<Response<axum::body::Body>, Problem> {
     require_same_origin(&context)?;
+    // Clearing the cookie alone would leave a session that goes on when the store is back.
+    context.require_verifiable()?;
     if let Some(cached) = &context.session {
         let session = &cached.session;
         let everywhere = query.everywhere.as_deref() == Some("true");

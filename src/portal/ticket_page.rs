@@ -34,13 +34,12 @@ pub(super) async fn page(
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     let view = portal.login.status(&watched).await?;
     let connection = portal.login.connection_of(&watched.scene).ok_or(Code::TicketUnknown)?;
-    let authority = context.authority();
     let qr = format!("/.menshen/tickets/{}/qr", watched.scene.as_str());
     let rd = watched.half.return_to.resolve(query.rd.as_deref()).unwrap_or("/");
     let new_code_url = login_url(&connection.id, rd);
     let phone = portal.simulated_phone(connection, &watched.scene);
     let page = TicketPage {
-        shell: portal.shell(&context, &authority, locale(&headers, portal.settings.branding.locale)),
+        shell: portal.shell(&context, locale(&headers, portal.settings.branding.locale)),
         id: watched.scene.as_str(),
         state: state(&view, &qr),
         rd: query.rd.as_deref(),

@@ -96,7 +96,9 @@ pub(super) async fn status(
 ) -> Answer {
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     let locale = locale(&headers, portal.settings.branding.locale);
-    let wait = Duration::from_secs(query.wait.unwrap_or(0).min(LONGEST_WAIT));
+    // Who waits takes a place, like a stream; without one the answer comes at once, and the page asks now and then.
+    let place = query.wait.and_then(|_| portal.login.limits.stream(context.limit_key));
+    let wait = Duration::from_secs(query.wait.filter(|_| place.is_some()).unwrap_or(0).min(LONGEST_WAIT));
     let deadline = Instant::now() + wait;
     let mut waiter = portal.login.wait(&watched);
     let first = portal.login.status(&watched).await?;
@@ -121,6 +123,16 @@ pub(super) async fn qr(
 ) -> Answer {
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     let connection = portal.login.connection_of(&watched.scene).ok_or(Code::TicketUnknown)?;
+    if !portal.login.can_be_scanned(&watched) {
+        return Err(Code::TicketExpired.into());
+    }
+    if portal.login.picture_costs_a_call(&watched) {
+        portal
+            .login
+            .limits
+            .login_page(context.limit_key)
+            .map_err(LoginError::from)?;
+    }
     match portal.login.picture(&watched).await? {
         Picture::Wechat(image) => Ok(([(header::CONTENT_TYPE, image.media_type)], image.bytes).into_response()),
         Picture::Link(text) => {

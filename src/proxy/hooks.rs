@@ -1,5 +1,6 @@
 //! Pingora's hooks. Each is thin: it collects, calls one function, and applies what that says.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,12 +31,14 @@ use crate::proxy::admission::{Admitted, Head, Refusal};
 use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cookies::{self, Found};
+use crate::proxy::forward_auth;
 use crate::proxy::outgoing::{Forwarding, Returning, has_own_bearer};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
 use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
+use crate::telemetry::audit::ticket_hash;
 
 /// The gateway as Pingora sees it; one for each kind of listener.
 #[derive(Debug, Clone)]
@@ -334,12 +337,9 @@ impl ProxyHttp for Hooks {
 
     /// Method and path: a query may hold codes and tokens.
     fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
-        format!(
-            "{} {} ({})",
-            session.req_header().method,
-            session.req_header().uri.path(),
-            ctx.request_id
-        )
+        let head = session.req_header();
+        let path = self.without_scene(head.uri.path(), ctx);
+        format!("{} {path} ({})", head.method, ctx.request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
@@ -359,7 +359,7 @@ impl ProxyHttp for Hooks {
             client = ctx.context.as_ref().map(|context| context.address.to_string()),
             host = ctx.context.as_ref().map(|context| &*context.host),
             method = head.method.as_str(),
-            path = head.uri.path(),
+            path = &*self.without_scene(head.uri.path(), ctx),
             status,
             decision = ctx.decision,
             site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
@@ -398,17 +398,17 @@ impl Hooks {
         };
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
-        ctx.request_id = Arc::clone(&context.request_id);
-        let (credential_state, dead) = self.find_session(&snapshot, request, &context).await;
+        if admitted.target.path == forward_auth::PATH {
+            // Whatever host it is asked at: outer proxies use the address that they know.
+            let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
+            ctx.decision = verified.decision;
+            ctx.context = Some(verified.context);
+            return Verdict::Answer(verified.response);
+        }
+        let (presented, dead) = find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
+        context.session_in_doubt = matches!(presented, Presented::Unverifiable);
         let preflight = preflight_for(&request.method, &request.headers);
-        let session_view = credential_state.session().map(|cached| view(cached));
-        let credential = match (&credential_state, &session_view) {
-            (Presented::Session(_), Some(view)) => Credential::Session(*view),
-            (Presented::InvalidToken, _) => Credential::InvalidToken,
-            (Presented::Unverifiable, _) => Credential::Unverifiable,
-            _ => Credential::None,
-        };
         let decision = decide(
             &RequestView {
                 method: &request.method,
@@ -423,9 +423,9 @@ impl Hooks {
                 client: admitted.client.for_rules(),
             },
             &snapshot.gate,
-            &credential,
+            &credential(&presented),
         );
-        context.session = credential_state.session().cloned();
+        context.session = presented.session().cloned();
         if self.redirect_to_https && !admitted.secure {
             ctx.decision = "https_redirect";
             ctx.context = Some(context.clone());
@@ -648,6 +648,7 @@ impl Hooks {
             same_origin: is_same_origin_call(&request.headers, &own),
             session: None,
             dead_session: false,
+            session_in_doubt: false,
             cookies: OwnCookieValues {
                 ticket: one(&names.ticket),
                 browser: one(&names.browser),
@@ -666,27 +667,6 @@ impl Hooks {
         match sent {
             Some(id) if admitted.client.peer_trusted && is_request_id(id) => Arc::from(id),
             _ => Arc::clone(&ctx.request_id),
-        }
-    }
-
-    /// The session of the cookie, and whether there is a cookie that is none.
-    async fn find_session(
-        &self,
-        snapshot: &Snapshot,
-        request: &RequestHeader,
-        context: &RequestContext,
-    ) -> (Presented, bool) {
-        if has_own_bearer(&request.headers) {
-            return (Presented::InvalidToken, false);
-        }
-        match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
-            Found::Absent => (Presented::None, false),
-            Found::Conflict => (Presented::None, true),
-            Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
-                Lookup::Live(cached) => (Presented::Session(cached), false),
-                Lookup::Dead => (Presented::None, true),
-                Lookup::Unverifiable => (Presented::Unverifiable, false),
-            },
         }
     }
 
@@ -737,6 +717,16 @@ impl Hooks {
         self.write(session, ctx, response).await
     }
 
+    /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
+    /// scan it, or end it.
+    fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
+        let scenes = &ctx.snapshot.keyring.scenes;
+        match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
+            Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
+            None => Cow::Borrowed(path),
+        }
+    }
+
     /// Every answer of Menshen's own goes out here.
     async fn write(&self, session: &mut Session, ctx: &RequestState, mut response: Response<Body>) -> Result<()> {
         if let Some(hsts) = &ctx.snapshot.hsts
@@ -749,8 +739,28 @@ impl Hooks {
     }
 }
 
+/// The session of the cookie at the host of `context`, and whether there is a cookie that is none.
+pub(super) async fn find_session(
+    snapshot: &Snapshot,
+    request: &RequestHeader,
+    context: &RequestContext,
+) -> (Presented, bool) {
+    if has_own_bearer(&request.headers) {
+        return (Presented::InvalidToken, false);
+    }
+    match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
+        Found::Absent => (Presented::None, false),
+        Found::Conflict => (Presented::None, true),
+        Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
+            Lookup::Live(cached) => (Presented::Session(cached), false),
+            Lookup::Dead => (Presented::None, true),
+            Lookup::Unverifiable => (Presented::Unverifiable, false),
+        },
+    }
+}
+
 /// What a client presented.
-enum Presented {
+pub(super) enum Presented {
     None,
     Session(Arc<CachedSession>),
     InvalidToken,
@@ -758,11 +768,21 @@ enum Presented {
 }
 
 impl Presented {
-    fn session(&self) -> Option<&Arc<CachedSession>> {
+    pub(super) fn session(&self) -> Option<&Arc<CachedSession>> {
         match self {
             Self::Session(cached) => Some(cached),
             _ => None,
         }
+    }
+}
+
+/// The same for the decision.
+pub(super) fn credential(presented: &Presented) -> Credential<'_> {
+    match presented {
+        Presented::None => Credential::None,
+        Presented::Session(cached) => Credential::Session(view(cached)),
+        Presented::InvalidToken => Credential::InvalidToken,
+        Presented::Unverifiable => Credential::Unverifiable,
     }
 }
 
@@ -814,6 +834,7 @@ fn unknown_context(request_id: &Arc<str>) -> RequestContext {
         same_origin: false,
         session: None,
         dead_session: false,
+        session_in_doubt: false,
         cookies: OwnCookieValues::default(),
     }
 }
@@ -941,7 +962,7 @@ fn failure(error: &Error) -> Option<Code> {
 }
 
 /// For the log.
-fn name(decision: &Decision) -> &'static str {
+pub(super) fn name(decision: &Decision) -> &'static str {
     match decision {
         Decision::Forward { identified: true, .. } => "forward",
         Decision::Forward { identified: false, .. } => "forward_anonymous",

@@ -322,6 +322,15 @@ mod tests {
     }
 
     #[test]
+    fn every_row_is_in_the_operators_page() {
+        let page = include_str!("../../docs/troubleshooting.md");
+        for row in ERROR_CODES {
+            let line = format!("| `{}` | {} |", row.name, row.remedy);
+            assert!(page.contains(&line), "docs/troubleshooting.md lacks: {line}");
+        }
+    }
+
+    #[test]
     fn one_code_means_different_things_on_different_calls() {
         let class = |endpoint, code| ErrorCode::find(endpoint, code).unwrap().class;
         let cases = [

@@ -8,12 +8,15 @@
     unreachable_pub
 )]
 
+mod api;
 mod attacks;
+mod binary;
 mod chromium;
 mod ending;
 mod login;
 mod no_script;
 mod people;
+mod session;
 mod support;
 mod ticket;
 mod upstreams;

@@ -53,7 +53,7 @@ pub struct Shell<'a> {
 pub struct SiteLabel<'a> {
     /// `[[sites]] name`.
     pub name: &'a str,
-    /// Host that the browser asked for, lower case, with the port if it is not the default one.
+    /// Host that the browser asked for, lower case, as the phone shows it.
     pub host: &'a str,
 }
 

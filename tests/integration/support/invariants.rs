@@ -150,6 +150,7 @@ const ALLOWED: &[&str] = &[
     "access-control-max-age",
     "allow",
     "cache-control",
+    "clear-site-data",
     "connection",
     "content-length",
     "content-security-policy",

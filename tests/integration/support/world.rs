@@ -1,12 +1,13 @@
 //! One gateway and all around it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use menshen::config::{Settings, System, parse};
 use menshen::proxy::gateway::{Doors, Gateway};
+use menshen::proxy::snapshot::Snapshot;
 use menshen::sandbox::{self, Sandbox, SandboxConfig};
 use menshen::store::Store;
 use menshen::telemetry::clock::Clock;
@@ -20,6 +21,7 @@ use super::answer::Answer;
 use super::browser::{Browser, LoginPage};
 use super::invariants::{check_answer, check_received};
 use super::phone::Phone;
+use super::process::{Process, free_port};
 use super::upstream::Upstream;
 use super::wire::{Request, Wire};
 
@@ -32,6 +34,7 @@ pub struct World {
     gateway: Option<Gateway>,
     directory: Arc<TempDir>,
     settings: Settings,
+    text: String,
     app_id: String,
     secrets: Arc<Mutex<Vec<String>>>,
     checked: Mutex<usize>,
@@ -70,7 +73,28 @@ impl Plan {
         self
     }
 
+    /// With the gateway in this process.
     pub async fn start(self) -> World {
+        let mut world = self.build().await;
+        world.start_gateway().await;
+        world
+    }
+
+    /// With the gateway in a process of its own, as an operator runs it.
+    pub async fn start_process(self) -> (World, Process) {
+        let port = free_port();
+        let plan = self
+            .set("server.listen", vec![format!("127.0.0.1:{port}")])
+            .set("server.public_url", format!("http://{PUBLIC_HOST}:{port}"));
+        let mut world = plan.build().await;
+        world.address.set_port(port);
+        std::fs::write(world.configuration(), &world.text).unwrap();
+        let process = Process::serve(&world.configuration()).await;
+        (world, process)
+    }
+
+    /// Without a gateway yet.
+    pub async fn build(self) -> World {
         install_crypto();
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let sandbox = Sandbox::new(self.sandbox);
@@ -100,7 +124,7 @@ impl Plan {
         sandbox.set_base_url(Url::parse(&format!("http://{wechat_address}")).unwrap());
         tokio::spawn(sandbox::serve(wechat, sandbox.clone(), std::future::pending()));
         let secrets = vec![app.secret.expose_secret().to_owned()];
-        let mut world = World {
+        World {
             app_id: app.app_id.as_str().to_owned(),
             https: settings.https(),
             sandbox,
@@ -112,9 +136,8 @@ impl Plan {
             settings,
             secrets: Arc::new(Mutex::new(secrets)),
             checked: Mutex::new(0),
-        };
-        world.start_gateway().await;
-        world
+            text,
+        }
     }
 }
 
@@ -122,6 +145,13 @@ impl World {
     /// With a site `wiki.test` and a connection `staff` that asks for no phone number.
     pub async fn start() -> Self {
         Self::plan().start().await
+    }
+
+    /// Behind a proxy that ends TLS: hosts without a port, `https` in `X-Forwarded-Proto`.
+    pub fn plan_https() -> Plan {
+        Self::plan()
+            .set("server.public_url", format!("https://{PUBLIC_HOST}"))
+            .set("server.trusted_proxies", vec!["127.0.0.1/32"])
     }
 
     /// To be adjusted.
@@ -245,13 +275,39 @@ impl World {
         self.sandbox.advance(Duration::from_secs(seconds));
     }
 
+    /// Until the gateway has read what was revoked, which a long way forward makes it ask for anew.
+    pub async fn ready(&self) {
+        let snapshot = self.snapshot();
+        self.until(async || snapshot.registry.is_ready()).await;
+    }
+
     /// The AppID of the first connection.
     pub fn app_id(&self) -> &str {
         &self.app_id
     }
 
+    /// The configuration as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What no answer and no log may hold.
+    pub fn secrets(&self) -> Vec<String> {
+        self.secrets.lock().unwrap().clone()
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the running gateway decides by.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.gateway.as_ref().expect("a running gateway").snapshot()
+    }
+
+    /// The configuration file of a gateway in its own process.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.path().join("menshen.toml")
     }
 
     /// Where the state of this world lies.
@@ -306,6 +362,28 @@ impl StoreWatch {
     pub async fn version(&mut self) -> i64 {
         let row = sqlx::query("PRAGMA data_version").fetch_one(&mut self.0).await.unwrap();
         row.get(0)
+    }
+
+    /// Has every question to the store fail from now on: its tables have other names.
+    pub async fn break_store(&mut self) {
+        for table in TABLES {
+            let statement = format!("ALTER TABLE {table} RENAME TO {table}_gone");
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .execute(&mut self.0)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// Has the store answer again.
+    pub async fn mend_store(&mut self) {
+        for table in TABLES {
+            let statement = format!("ALTER TABLE {table}_gone RENAME TO {table}");
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .execute(&mut self.0)
+                .await
+                .unwrap();
+        }
     }
 
     /// Rows of a query that counts.
@@ -385,6 +463,8 @@ access = "public"
     )
 }
 
+/// What every question to the store needs one of.
+const TABLES: [&str; 5] = ["tickets", "sessions", "users", "revocations", "schema_versions"];
 /// The host of the protected site.
 pub const SITE: &str = "wiki.test";
 /// The host of `public_url`.
