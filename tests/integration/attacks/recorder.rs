@@ -35,8 +35,6 @@ struct Inner {
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Which connection, counted from 1.
-    pub(crate) connection: usize,
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) version: String,
@@ -93,8 +91,8 @@ impl Recorder {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let served = served.clone();
-                let number = served.inner.connections.fetch_add(1, Ordering::Relaxed) + 1;
-                tokio::spawn(async move { served.serve(stream, number).await });
+                served.inner.connections.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move { served.serve(stream).await });
             }
         });
         recorder
@@ -172,12 +170,12 @@ impl Recorder {
         self.inner.arrived.notify_waiters();
     }
 
-    async fn serve(&self, stream: TcpStream, connection: usize) {
+    async fn serve(&self, stream: TcpStream) {
         let mut reader = Reader {
             stream,
             buffer: Vec::new(),
         };
-        while let Some(mut seen) = reader.head(connection).await {
+        while let Some(mut seen) = reader.head().await {
             let path = seen.target.split('?').next().unwrap_or_default().to_owned();
             let play = self.play(&path);
             if let Play::AnswerEarly(bytes) = &play {
@@ -264,7 +262,7 @@ impl Reader {
         }
     }
 
-    async fn head(&mut self, connection: usize) -> Option<Seen> {
+    async fn head(&mut self) -> Option<Seen> {
         let head = self.until(b"\r\n\r\n").await?;
         let head: String = head.iter().map(|&byte| char::from(byte)).collect();
         let mut lines = head.split("\r\n");
@@ -277,7 +275,6 @@ impl Reader {
             parts.len()
         );
         Some(Seen {
-            connection,
             method: parts[0].to_owned(),
             target: parts[1].to_owned(),
             version: parts[2].to_owned(),
