@@ -21,7 +21,7 @@ use crate::login::place::Place;
 use crate::login::scene::Scene;
 use crate::login::status::{Standing, Status};
 use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState, User};
-use crate::telemetry::audit::AuditKind;
+use crate::telemetry::audit::{AuditEvent, AuditKind, ticket_hash};
 
 /// Who calls.
 #[derive(Debug, Clone, Copy)]
@@ -123,10 +123,19 @@ impl Login {
     ) -> Result<PhoneView, LoginError> {
         let deadline = Instant::now() + BROWSER_WAITS;
         let scene = self.admit(scene, caller)?;
+        let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         if let Some(entry) = entry.filter(|entry| FORWARDED.contains(entry)) {
+            // Nobody scanned, so there is no row: the event is all that tells of it.
+            self.auditor.record(AuditEvent {
+                request_id: Some(caller.request_id.to_owned()),
+                connection: Some(connection.id.clone()),
+                ticket_hash: Some(ticket_hash(scene.as_str())),
+                phone_address: Some(caller.address.to_string()),
+                reason: Some("entry_refused".to_owned()),
+                ..AuditEvent::new(AuditKind::LoginFailed, self.clock.now())
+            });
             return Err(LoginError::EntryRefused(entry));
         }
-        let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         let app = self.wechat.get(&connection.id).ok_or(LoginError::Unknown)?;
         // Before WeChat is asked: a ticket that has ended costs no call.
         let before = self.store.ticket(scene.as_str()).await?;

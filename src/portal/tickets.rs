@@ -24,6 +24,7 @@ use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 use crate::portal::texts::Texts;
 use crate::portal::{Inner, require_same_origin};
+use crate::telemetry::audit::{AuditEvent, AuditKind};
 
 type Answer = Result<Response<axum::body::Body>, Problem>;
 
@@ -192,11 +193,19 @@ impl Inner {
 
     /// A new login ends the session that was there: nobody is left signed in behind another.
     async fn end_previous(&self, context: &RequestContext) {
-        if let Some(previous) = &context.session
-            && let Err(error) = self.registry.end(&previous.session, "new_login").await
-        {
+        let Some(previous) = &context.session else { return };
+        if let Err(error) = self.registry.end(&previous.session, "new_login").await {
             tracing::error!(%error, "the previous session of this browser goes on");
+            return;
         }
+        self.login.auditor.record(AuditEvent {
+            request_id: Some(context.request_id.to_string()),
+            user_id: Some(previous.session.person.id.clone()),
+            connection: Some(previous.session.authentication.connection.clone()),
+            browser_address: Some(context.address.to_string()),
+            reason: Some("new_login".to_owned()),
+            ..AuditEvent::new(AuditKind::SessionRevoked, self.login.clock.now())
+        });
     }
 
     /// Whether this ticket already became the session that this very request carries: the first answer was lost.
