@@ -34,26 +34,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Everything in one process, without a configuration: gateway, WeChat stand-in, phone page, an old application
+    /// Try it: gateway, WeChat stand-in, simulated phone and an old application in one process, without a configuration
     Demo {
         /// Where the gateway listens
         #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
         listen: SocketAddr,
     },
-    /// The gateway
+    /// Run the gateway
     Serve,
     /// Validate the configuration: every mistake with its place and what to write instead
     Check {
-        /// For programs
+        /// Print JSON, for programs
         #[arg(long)]
         json: bool,
     },
-    /// Secrets and keys
+    /// Make secrets and keys
     Keys {
         #[command(subcommand)]
         verb: KeysVerb,
     },
-    /// The WeChat stand-in with its phone page, alone
+    /// Run the WeChat stand-in with its simulated phone alone, for a gateway of your own
     Sandbox {
         /// Where it listens
         #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
