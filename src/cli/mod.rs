@@ -15,6 +15,8 @@ use crate::config::{self, System};
 pub mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod explain;
+mod health;
 mod keys;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -48,6 +50,27 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// What would happen to a request, and why
+    Explain {
+        /// Who is signed in: username or id
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Address that the request comes from, for `network:` conditions
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<std::net::IpAddr>,
+        /// A script calls, instead of a person opening a page
+        #[arg(long)]
+        script: bool,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+        /// GET, POST …
+        method: http::Method,
+        /// The whole address
+        url: String,
+    },
+    /// Whether the running gateway is ready: for container checks
+    Health,
     /// Secrets and keys
     Keys {
         #[command(subcommand)]
@@ -85,6 +108,25 @@ pub fn main() -> ExitCode {
             let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
             check::run(&path, json, &mut out.lock(), colour)
         }
+        Verb::Explain {
+            user,
+            client,
+            script,
+            json,
+            method,
+            url,
+        } => {
+            let question = explain::Question {
+                method,
+                url,
+                user,
+                client,
+                script,
+                json,
+            };
+            explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
+        }
+        Verb::Health => health::run(&config::find(arguments.config, &System)),
         Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
         Verb::Serve => serve::run(&config::find(arguments.config, &System)),
         #[cfg(feature = "sandbox")]

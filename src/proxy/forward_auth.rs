@@ -27,7 +27,7 @@ use crate::portal::login_page::{encode_query, set_cookies};
 use crate::portal::problem::{Problem, Style};
 use crate::proxy::admission::Admitted;
 use crate::proxy::authority::{Authority, AuthorityError};
-use crate::proxy::hooks::{credential, find_session, name};
+use crate::proxy::hooks::{credential, find_session};
 use crate::proxy::normalise::{EncodedSlashes, Target, TargetError, normalise, split_absolute_form};
 use crate::proxy::snapshot::Snapshot;
 
@@ -151,14 +151,11 @@ impl<'a> Original<'a> {
     }
 
     fn read_nginx(headers: &'a HeaderMap) -> Result<Self, BadQuestion> {
-        let url = one(headers, &X_ORIGINAL_URL)?;
-        let (authority, target) = split_absolute_form(url)?;
-        let authority = authority.ok_or(AuthorityError::Missing)?;
+        let (secure, authority, target) = split_url(one(headers, &X_ORIGINAL_URL)?)?;
         Ok(Self {
             method: method(one(headers, &X_ORIGINAL_METHOD)?)?,
-            // Only `http` and `https` have been split.
-            secure: url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")),
-            authority: Authority::parse(authority.as_bytes())?.into_owned(),
+            secure,
+            authority,
             target: normalise(target, EncodedSlashes::Keep)?,
         })
     }
@@ -193,6 +190,18 @@ impl<'a> Original<'a> {
         let rd = ReturnTo::after_login(&self.target.path_and_query(), class, referer, gate, &own);
         format!("{own}/.menshen/login?rd={}", encode_query(rd.as_str()))
     }
+}
+
+/// Splits an absolute URL into scheme (whether it is HTTPS), host and port, and the request target as it would be sent.
+///
+/// # Errors
+/// [`BadQuestion::Target`] or [`BadQuestion::Authority`].
+pub fn split_url(url: &[u8]) -> Result<(bool, Authority<'static>, &[u8]), BadQuestion> {
+    let (authority, target) = split_absolute_form(url)?;
+    let authority = authority.ok_or(AuthorityError::Missing)?;
+    // Only `http` and `https` have been split.
+    let secure = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
+    Ok((secure, Authority::parse(authority.as_bytes())?.into_owned(), target))
 }
 
 /// What a decision about the client's request is to the outer proxy.
@@ -302,13 +311,13 @@ async fn answer(
         request_id = &*context.request_id,
         original_method = original.method.as_str(),
         original_path = &*original.target.path,
-        decision = name(&decision),
+        decision = decision.name(),
         "verified"
     );
     Verified {
         response,
         context,
-        decision: name(&decision),
+        decision: decision.name(),
     }
 }
 

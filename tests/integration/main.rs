@@ -13,6 +13,7 @@ mod attacks;
 mod binary;
 mod chromium;
 mod ending;
+mod forward_auth;
 mod login;
 mod no_script;
 mod people;
