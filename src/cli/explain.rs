@@ -63,6 +63,8 @@ struct Explanation {
     conditions: Vec<ConditionSaid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<UserSaid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     decision: &'static str,
     /// Of Menshen's own answer; absent when the application answers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,9 +135,9 @@ pub(super) fn run(path: &Path, question: &Question, out: &mut impl Write) -> u8 
     };
     let (secure, authority, target) = match split_url(question.url.as_bytes()) {
         Ok(parts) => parts,
-        Err(error) => {
+        Err(_) => {
             complain(&format!(
-                "{:?} is no address: {error}; write it whole, for example https://wiki.example.com/page",
+                "{:?} is no http or https address; write it whole, for example https://wiki.example.com/page",
                 question.url
             ));
             return WRONG_USAGE;
@@ -294,6 +296,7 @@ impl Asked<'_> {
             access: None,
             conditions: Vec::new(),
             user: None,
+            client: self.question.client,
             decision,
             status: None,
             reason,
@@ -485,7 +488,13 @@ impl Explanation {
             line("access", access)?;
         }
         for condition in &self.conditions {
-            let met = if condition.met { "met" } else { "not met" };
+            let met = match condition.met {
+                true => "met",
+                false if condition.condition.starts_with("network:") && self.client.is_none() => {
+                    "not met (name an address with --client)"
+                }
+                false => "not met",
+            };
             line("", &format!("{} {:?}: {met}", condition.list, condition.condition))?;
         }
         if let Some(user) = &self.user {

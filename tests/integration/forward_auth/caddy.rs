@@ -16,7 +16,7 @@ async fn caddy(world: &World) -> Front {
             format!("http://wiki.test:{} {{\n\tbind 127.0.0.1", address.port()),
         );
         let site = example(&format!("# wiki.example.com\n{site}"), world, listen);
-        let global = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n";
+        let global = "{\n\tadmin off\n\tauto_https off\n}\n";
         std::fs::write(directory.join("Caddyfile"), format!("{global}{site}")).unwrap();
     };
     let command = |directory: &Path| {

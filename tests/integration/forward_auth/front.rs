@@ -173,6 +173,7 @@ pub async fn visit(world: &World, front: &Front) {
 
     // In use, the session is renewed by an ordinary answer.
     world.advance(12 * 3600);
+    world.ready().await;
     let renewed = front.open(&mut browser, "/").await.expect(200);
     assert!(renewed.set_cookie("menshen").is_some(), "{}", renewed.head());
     assert!(renewed.is_of_upstream());
