@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fmt
+.PHONY: help demo build test bench lint fmt
 
 CARGO ?= cargo
 # Where the demo listens: make demo LISTEN=0.0.0.0:8080
@@ -19,7 +19,7 @@ demo: build ## Gateway, WeChat stand-in, simulated phone and an old application,
 
 build: ## A debug build: what the demo and the tests use
 	@tools/need cargo cc cmake
-	@echo 'Building Menshen. The first build compiles every dependency and takes some minutes.'
+	@[ -d "$${CARGO_TARGET_DIR:-target}/debug" ] || echo 'The first build compiles every dependency and takes some minutes.'
 	@$(CARGO) build --locked
 
 test: ## All tests, the browser's included; the runner's summary comes last
@@ -29,6 +29,10 @@ test: ## All tests, the browser's included; the runner's summary comes last
 	else \
 		tools/test-totals $(CARGO) test --locked --no-fail-fast --lib --bins --tests -- $(TESTS); \
 	fi
+
+bench: ## What a request and a login page cost; compares with the run before
+	@tools/need cargo cc cmake
+	$(CARGO) bench --locked --bench gate -- --warm-up-time 1 --measurement-time 2
 
 lint: ## Format, clippy with and without the sandbox, rustdoc, licences and advisories (with cargo-deny)
 	@tools/need cargo cc cmake

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use serde::Serialize;
 
 use crate::cli::{DONE, FAILED, WRONG_USAGE, check, complain};
 use crate::config::settings::{Access, HostPattern, PathPattern, Route, Settings, Site};
@@ -27,6 +26,10 @@ use crate::proxy::normalise::{EncodedSlashes, Target, TargetError, normalise};
 use crate::store::{Store, StoreError, User};
 use crate::telemetry::clock::Clock;
 
+mod said;
+
+use said::{ConditionSaid, Explanation, HeaderSaid, RouteSaid, SiteSaid, UserSaid};
+
 /// The request that is asked about.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
@@ -39,90 +42,6 @@ pub(super) struct Question {
     /// A script calls, not a person who looks at the answer.
     pub(super) script: bool,
     pub(super) json: bool,
-}
-
-/// What would happen, in the shape of `--json`.
-#[derive(Debug, Serialize)]
-struct Explanation {
-    method: String,
-    url: String,
-    /// As it is matched and forwarded; absent when it is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-    /// What backends could take the path for, when there is more than one way.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    readings: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    site: Option<SiteSaid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<RouteSaid>,
-    /// The strictest of all readings.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access: Option<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    conditions: Vec<ConditionSaid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<UserSaid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<IpAddr>,
-    decision: &'static str,
-    /// Of Menshen's own answer; absent when the application answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    reason: String,
-    /// Where the request goes, or would go after a login.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    upstreams: Vec<String>,
-    /// What the application receives besides what the client sent, or would receive after a login.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<HeaderSaid>,
-}
-
-#[derive(Debug, Serialize)]
-struct SiteSaid {
-    name: String,
-    /// The pattern that the host matched.
-    host: String,
-    audience: String,
-}
-
-#[derive(Debug, Serialize)]
-struct RouteSaid {
-    path: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    methods: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct ConditionSaid {
-    /// Of which route.
-    route: String,
-    /// `require` or `require_all`.
-    list: &'static str,
-    condition: String,
-    met: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct UserSaid {
-    id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    groups: Vec<String>,
-    /// Through which the session is taken to have been made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection: Option<String>,
-    disabled: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct HeaderSaid {
-    name: String,
-    /// Absent when only a real request knows it.
-    value: Option<String>,
-    /// What it will be then.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<&'static str>,
 }
 
 /// Loads, decides, writes; the exit code.
@@ -461,70 +380,6 @@ impl Explanation {
             met: condition.met,
         };
         self.conditions = rules.conditions(session, client).into_iter().map(said).collect();
-    }
-
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {}", self.method, self.url)?;
-        let mut line = |label: &str, text: &str| writeln!(out, "  {label:<10}  {text}");
-        if let Some(path) = &self.path {
-            line("path", path)?;
-        }
-        for reading in self.readings.iter().skip(1) {
-            line("", &format!("could be read as {reading}, so its rules hold too"))?;
-        }
-        if let Some(site) = &self.site {
-            line(
-                "site",
-                &format!("{} (hosts {:?}, audience {:?})", site.name, site.host, site.audience),
-            )?;
-        }
-        if let Some(access) = self.access {
-            let route = match &self.route {
-                Some(route) if route.methods.is_empty() => format!("{:?}", route.path),
-                Some(route) => format!("{:?} for {}", route.path, route.methods.join(", ")),
-                None => "none matches".to_owned(),
-            };
-            line("route", &route)?;
-            line("access", access)?;
-        }
-        for condition in &self.conditions {
-            let met = match condition.met {
-                true => "met",
-                false if condition.condition.starts_with("network:") && self.client.is_none() => {
-                    "not met (name an address with --client)"
-                }
-                false => "not met",
-            };
-            line("", &format!("{} {:?}: {met}", condition.list, condition.condition))?;
-        }
-        if let Some(user) = &self.user {
-            let name = user.username.as_deref().unwrap_or("without a username");
-            let connection = user.connection.as_deref().unwrap_or("none");
-            line(
-                "user",
-                &format!("{name} ({}), signed in by connection {connection:?}", user.id),
-            )?;
-        }
-        let status = self.status.map(|status| format!(" ({status})")).unwrap_or_default();
-        line("decision", &format!("{}{status}", self.decision.replace('_', " ")))?;
-        line("because", &self.reason)?;
-        let passes = self.status.is_none();
-        if !self.upstreams.is_empty() {
-            line(if passes { "upstream" } else { "later to" }, &self.upstreams.join(", "))?;
-        }
-        for (place, header) in self.headers.iter().enumerate() {
-            let label = match (place, passes) {
-                (0, true) => "headers",
-                (0, false) => "with",
-                _ => "",
-            };
-            let value = match (&header.value, header.note) {
-                (Some(value), _) => value.clone(),
-                (None, note) => format!("({})", note.unwrap_or("unknown")),
-            };
-            line(label, &format!("{}: {value}", header.name))?;
-        }
-        Ok(())
     }
 }
 

@@ -36,47 +36,48 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Everything in one process, without a configuration: gateway, WeChat stand-in, phone page, an old application
+    /// Try it: gateway, WeChat stand-in, simulated phone and an old application in one process, without a configuration
     Demo {
         /// Where the gateway listens
         #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
         listen: SocketAddr,
     },
-    /// The gateway
+    /// Run the gateway
     Serve,
     /// Validate the configuration: every mistake with its place and what to write instead
     Check {
-        /// For programs
+        /// Print JSON, for programs
         #[arg(long)]
         json: bool,
     },
-    /// What would happen to a request, and why
+    /// Say what would happen to a request, and why
     Explain {
         /// Who is signed in: username or id
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// Address that the request comes from, for `network:` conditions
+        /// Where the request comes from, for `network:` conditions
         #[arg(long, value_name = "ADDRESS")]
         client: Option<std::net::IpAddr>,
         /// A script calls, instead of a person opening a page
         #[arg(long)]
         script: bool,
-        /// For programs
+        /// Print JSON, for programs
         #[arg(long)]
         json: bool,
         /// GET, POST …
+        #[arg(value_parser = method)]
         method: http::Method,
         /// The whole address
         url: String,
     },
-    /// Whether the running gateway is ready: for container checks
+    /// Ask the running gateway whether it is ready: for container checks
     Health,
-    /// Secrets and keys
+    /// Make secrets and keys
     Keys {
         #[command(subcommand)]
         verb: KeysVerb,
     },
-    /// The WeChat stand-in with its phone page, alone
+    /// Run the WeChat stand-in with its simulated phone alone, for a gateway of your own
     Sandbox {
         /// Where it listens
         #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
@@ -144,6 +145,11 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Methods are written in capitals, and typed as they come.
+fn method(text: &str) -> Result<http::Method, http::method::InvalidMethod> {
+    text.to_ascii_uppercase().parse()
 }
 
 /// A line on standard error that is no log line.

@@ -431,6 +431,19 @@ impl Login {
         self.waiters.subscribe(watched.scene.as_str())
     }
 
+    /// Whether a phone that has not scanned yet still can.
+    pub fn can_be_scanned(&self, watched: &Watched) -> bool {
+        self.clock.now() < watched.scene.issued_at() + self.ticket_ttl()
+    }
+
+    /// Whether WeChat has to be asked for the picture: such calls count like pages.
+    pub fn picture_costs_a_call(&self, watched: &Watched) -> bool {
+        let connection = self.connection_of(&watched.scene);
+        connection
+            .and_then(|connection| self.codes.get(&connection.id))
+            .is_some_and(|codes| codes.costs_a_call(&watched.scene))
+    }
+
     /// The picture of a ticket's code.
     ///
     /// # Errors

@@ -154,6 +154,11 @@ impl Codes {
         }
     }
 
+    /// Whether the picture of this scene has to be fetched from WeChat.
+    pub fn costs_a_call(&self, scene: &Scene) -> bool {
+        matches!(self.inner.kind.qr, QrKind::Wxacode { .. }) && !self.inner.pictures.contains_key(scene.as_str())
+    }
+
     /// Fetches ahead as many codes as were taken lately, in the background.
     fn refill(&self) {
         {

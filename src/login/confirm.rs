@@ -72,7 +72,7 @@ impl Login {
             .ticket_lease(&row.id, &handle_hash(call.handle), &lease, until, self.clock.now())
             .await?
         {
-            return self.wait_for_the_other(&scene, call, caller).await;
+            return self.wait_for_the_other(&scene, call).await;
         }
         let outcome = self
             .agree(&scene, &row, connection, phone_code, call.choice, &lease, caller)
@@ -115,7 +115,7 @@ impl Login {
         if choice == Some(i64::from(numbers.right)) {
             return Ok(());
         }
-        self.limits.forgery(caller.address);
+        self.limits.forgery(caller.limit_key);
         self.fail(row, &[TicketState::Scanned], Ending::WrongNumber, caller.request_id)
             .await?;
         Err(LoginError::Ended(Ending::WrongNumber))
@@ -212,16 +212,11 @@ impl Login {
     }
 
     /// Another call confirms this ticket at this moment: its answer is ours.
-    async fn wait_for_the_other(
-        &self,
-        scene: &Scene,
-        call: ConfirmCall<'_>,
-        caller: Caller<'_>,
-    ) -> Result<Confirmed, LoginError> {
+    async fn wait_for_the_other(&self, scene: &Scene, call: ConfirmCall<'_>) -> Result<Confirmed, LoginError> {
         let deadline = Instant::now() + Duration::from_secs(LEASE.unsigned_abs());
         loop {
             let mut waiter = self.waiters.subscribe(scene.as_str());
-            let (scene, row) = self.held(call.handle, caller).await?;
+            let (scene, row) = self.find_held(call.handle).await?.ok_or(LoginError::Unknown)?;
             if let Some(answer) = self.settled(&scene, &row, call.choice)? {
                 return Ok(answer);
             }

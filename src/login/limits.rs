@@ -86,11 +86,10 @@ impl Limits {
     /// A place for a waiting stream; `None` when this address has too many, and the page polls.
     pub fn stream(&self, address: IpAddr) -> Option<StreamPlace> {
         let mut open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_insert(0);
-        if *count >= self.streams.limit {
+        if open.get(&address).copied().unwrap_or(0) >= self.streams.limit {
             return None;
         }
-        *count += 1;
+        *open.entry(address).or_insert(0) += 1;
         Some(StreamPlace {
             address,
             open: Arc::clone(&self.streams.open),

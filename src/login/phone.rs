@@ -21,13 +21,15 @@ use crate::login::place::Place;
 use crate::login::scene::Scene;
 use crate::login::status::{Standing, Status};
 use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState, User};
-use crate::telemetry::audit::AuditKind;
+use crate::telemetry::audit::{AuditEvent, AuditKind, ticket_hash};
 
 /// Who calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     /// Client address.
     pub address: IpAddr,
+    /// What limits count by: of IPv6 the /64.
+    pub limit_key: IpAddr,
     /// `User-Agent`.
     pub agent: &'a str,
     /// For the audit.
@@ -121,10 +123,19 @@ impl Login {
     ) -> Result<PhoneView, LoginError> {
         let deadline = Instant::now() + BROWSER_WAITS;
         let scene = self.admit(scene, caller)?;
+        let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         if let Some(entry) = entry.filter(|entry| FORWARDED.contains(entry)) {
+            // Nobody scanned, so there is no row: the event is all that tells of it.
+            self.auditor.record(AuditEvent {
+                request_id: Some(caller.request_id.to_owned()),
+                connection: Some(connection.id.clone()),
+                ticket_hash: Some(ticket_hash(scene.as_str())),
+                phone_address: Some(caller.address.to_string()),
+                reason: Some("entry_refused".to_owned()),
+                ..AuditEvent::new(AuditKind::LoginFailed, self.clock.now())
+            });
             return Err(LoginError::EntryRefused(entry));
         }
-        let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         let app = self.wechat.get(&connection.id).ok_or(LoginError::Unknown)?;
         // Before WeChat is asked: a ticket that has ended costs no call.
         let before = self.store.ticket(scene.as_str()).await?;
@@ -174,7 +185,10 @@ impl Login {
             }
             row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
         }
-        let mut view = self.phone_view(&scene, connection, &row, &recognised, caller).await?;
+        let holder = handle_hash(&handle);
+        let mut view = self
+            .phone_view(&scene, connection, &row, &holder, &recognised, caller)
+            .await?;
         view.handle = Some(handle);
         Ok(view)
     }
@@ -187,7 +201,8 @@ impl Login {
         let (scene, row) = self.held(handle, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         let recognised = self.recognise(&row).await?;
-        self.phone_view(&scene, connection, &row, &recognised, caller).await
+        self.phone_view(&scene, connection, &row, &row.handle_hash, &recognised, caller)
+            .await
     }
 
     /// The person says no, or "this was not me".
@@ -207,6 +222,8 @@ impl Login {
         match target {
             CancelTarget::Scene(text) => {
                 let scene = self.admit(text, caller)?;
+                // Anybody can have a scene, and what ends here is a row and an audit record: it counts tenfold.
+                self.limits.forgery(caller.limit_key);
                 let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
                 let row = self.store.ticket(scene.as_str()).await?;
                 self.refuse_unless_open(&scene, row.as_ref())?;
@@ -277,20 +294,25 @@ impl Login {
         let scene = self
             .scenes
             .check(scene)
-            .inspect_err(|_| self.limits.forgery(caller.address));
+            .inspect_err(|_| self.limits.forgery(caller.limit_key));
         scene.map_err(|_| LoginError::Unknown)
     }
 
     /// The ticket that this handle holds.
     pub(crate) async fn held(&self, handle: &str, caller: Caller<'_>) -> Result<(Scene, Ticket), LoginError> {
-        let row = self.store.ticket_by_handle(&handle_hash(handle)).await?;
-        let Some(row) = row else {
-            self.limits.forgery(caller.address);
+        let Some((scene, row)) = self.find_held(handle).await? else {
+            self.limits.forgery(caller.limit_key);
             return Err(LoginError::Unknown);
         };
         self.limits.person_call(&row.openid)?;
-        let scene = self.scenes.check(&row.id).map_err(|_| LoginError::Unknown)?;
         Ok((scene, row))
+    }
+
+    /// The same without counting: to look again on behalf of a call that was counted.
+    pub(crate) async fn find_held(&self, handle: &str) -> Result<Option<(Scene, Ticket)>, LoginError> {
+        let row = self.store.ticket_by_handle(&handle_hash(handle)).await?;
+        let scene = |row: Ticket| self.scenes.check(&row.id).ok().map(|scene| (scene, row));
+        Ok(row.and_then(scene))
     }
 
     /// What a phone that comes now is told about a ticket that is not open to it.
@@ -404,14 +426,16 @@ impl Login {
         scene: &Scene,
         connection: &Connection,
         row: &Ticket,
+        holder: &[u8],
         recognised: &Recognised,
         caller: Caller<'_>,
     ) -> Result<PhoneView, LoginError> {
         let standing = Standing::of(scene, Some(row), self.ticket_ttl(), self.clock.now());
         let browser: Option<BrowserFacts> = row.browser.as_deref().and_then(|json| serde_json::from_str(json).ok());
         if browser.is_some() && !row.shown {
-            // Should the answer be lost on its way, the phone asks again before it can confirm anything.
-            self.store.ticket_mark_shown(&row.id, &row.handle_hash).await?;
+            // Should the answer be lost on its way, the phone asks again before it can confirm anything. Another scan
+            // may have taken over since: what this answer shows counts for the handle that it goes to, no other.
+            self.store.ticket_mark_shown(&row.id, holder).await?;
         }
         let login = &self.settings.login;
         let asked = login.number_matching && standing.status == Status::Scanned;

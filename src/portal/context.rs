@@ -9,6 +9,8 @@ use crate::config::settings::Locale;
 use crate::gate::origin::OwnOrigin;
 use crate::login::browser::TicketCookies;
 use crate::login::phone::Caller;
+use crate::portal::code::Code;
+use crate::portal::problem::Problem;
 use crate::portal::texts::negotiate;
 use crate::session::cache::CachedSession;
 
@@ -37,6 +39,8 @@ pub struct RequestContext {
     pub session: Option<Arc<CachedSession>>,
     /// A session cookie came that is none.
     pub dead_session: bool,
+    /// A session cookie came, and nobody can say now whether it holds.
+    pub session_in_doubt: bool,
     /// Menshen's other cookies.
     pub cookies: OwnCookieValues,
 }
@@ -62,6 +66,17 @@ impl RequestContext {
         }
     }
 
+    /// Refuses while it cannot be said whether there is a session.
+    ///
+    /// # Errors
+    /// 503 `store_unavailable`.
+    pub fn require_verifiable(&self) -> Result<(), Problem> {
+        if self.session_in_doubt {
+            return Err(Code::StoreUnavailable.into());
+        }
+        Ok(())
+    }
+
     /// Host and port, as people read it.
     pub fn authority(&self) -> String {
         self.port
@@ -81,6 +96,7 @@ impl RequestContext {
     pub fn caller<'a>(&'a self, headers: &'a HeaderMap) -> Caller<'a> {
         Caller {
             address: self.address,
+            limit_key: self.limit_key,
             agent: user_agent(headers),
             request_id: &self.request_id,
         }

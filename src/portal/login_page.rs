@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::config::settings::{Connection, ConnectionKind, NumberEntry};
-use crate::gate::request_class::Class;
+use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
 use crate::login::codes::Picture;
@@ -22,6 +22,7 @@ use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::pages::{LandingPage, LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
 use crate::portal::problem::Problem;
+use crate::portal::query::Query;
 
 /// Query of `GET /.menshen/login`.
 #[derive(Debug, Default, Deserialize)]
@@ -31,11 +32,13 @@ pub(super) struct LoginQuery {
     switch: Option<String>,
 }
 
-/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in.
+/// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in. Only a top-level
+/// navigation gets a ticket: a picture or a script of another site plants no cookie and costs no code.
 pub(super) async fn login(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
     Query(query): Query<LoginQuery>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
     let switching = query.switch.as_deref() == Some("true");
@@ -43,7 +46,7 @@ pub(super) async fn login(
         .rd
         .as_deref()
         .map(|rd| ReturnTo::parse(rd, &portal.gate, &context.own_origin()));
-    if context.session.is_some() && !switching {
+    if portal.signed_in(&context).is_some() && !switching {
         let target = match &rd {
             // The portal's own host has no page behind its root: who is signed in there is told so.
             Some(rd) if context.site.is_some() || !rd.is_local() => rd.as_str(),
@@ -51,6 +54,12 @@ pub(super) async fn login(
             _ => "/.menshen/logout",
         };
         return Ok(Redirect::to(target).into_response());
+    }
+    if !mints_ticket(&method, classify(&method, &headers)) {
+        return Err(Problem {
+            login_url: Some("/.menshen/login".to_owned()),
+            ..Code::LoginRequired.into()
+        });
     }
     let asked = PageAsked {
         rd,

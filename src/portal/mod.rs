@@ -26,6 +26,7 @@ use crate::portal::context::{RequestContext, locale};
 use crate::portal::pages::{Action, PolicySources, ProblemPage, Shell, SiteLabel, content_security_policy};
 use crate::portal::problem::{Problem, Style};
 use crate::portal::texts::Texts;
+use crate::session::cache::CachedSession;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 
@@ -39,6 +40,7 @@ mod logout;
 pub mod pages;
 mod phone;
 pub mod problem;
+mod query;
 pub mod texts;
 mod ticket_page;
 mod tickets;
@@ -123,6 +125,12 @@ impl Portal {
             Some(problem) => self
                 .inner
                 .refuse(&context, &headers, style, problem, context::target(&uri)),
+            // What no handler has seen: a query or a path that does not parse, a body that cannot be read.
+            None if response.status().is_client_error() => {
+                let problem = Code::BadRequest.into();
+                let target = context::target(&uri);
+                self.inner.refuse(&context, &headers, style, &problem, target)
+            }
             None => self.inner.finish(&context, response),
         }
     }
@@ -216,6 +224,16 @@ impl Inner {
                     host: &context.host,
                 }),
         }
+    }
+
+    /// Who is signed in here, as far as this host's site accepts the connection of their login: what the gate takes for
+    /// no session is none to the portal, or the two would send a browser to and fro.
+    pub(crate) fn signed_in<'c>(&self, context: &'c RequestContext) -> Option<&'c Arc<CachedSession>> {
+        let site = context.site.and_then(|site| self.gate.sites().at(site));
+        context.session.as_ref().filter(|cached| {
+            let connection = &cached.session.authentication.connection;
+            site.is_none_or(|site| site.connections.iter().any(|listed| listed == connection))
+        })
     }
 
     /// Whether `api_base` is one of WeChat's own hosts: else every page says that it is not.

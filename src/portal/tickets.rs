@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
 use axum::{Extension, Json};
@@ -21,8 +21,10 @@ use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::login_page::set_cookies;
 use crate::portal::problem::Problem;
+use crate::portal::query::Query;
 use crate::portal::texts::Texts;
 use crate::portal::{Inner, require_same_origin};
+use crate::telemetry::audit::{AuditEvent, AuditKind};
 
 type Answer = Result<Response<axum::body::Body>, Problem>;
 
@@ -95,7 +97,9 @@ pub(super) async fn status(
 ) -> Answer {
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     let locale = locale(&headers, portal.settings.branding.locale);
-    let wait = Duration::from_secs(query.wait.unwrap_or(0).min(LONGEST_WAIT));
+    // Who waits takes a place, like a stream; without one the answer comes at once, and the page asks now and then.
+    let place = query.wait.and_then(|_| portal.login.limits.stream(context.limit_key));
+    let wait = Duration::from_secs(query.wait.filter(|_| place.is_some()).unwrap_or(0).min(LONGEST_WAIT));
     let deadline = Instant::now() + wait;
     let mut waiter = portal.login.wait(&watched);
     let first = portal.login.status(&watched).await?;
@@ -120,6 +124,16 @@ pub(super) async fn qr(
 ) -> Answer {
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     let connection = portal.login.connection_of(&watched.scene).ok_or(Code::TicketUnknown)?;
+    if !portal.login.can_be_scanned(&watched) {
+        return Err(Code::TicketExpired.into());
+    }
+    if portal.login.picture_costs_a_call(&watched) {
+        portal
+            .login
+            .limits
+            .login_page(context.limit_key)
+            .map_err(LoginError::from)?;
+    }
     match portal.login.picture(&watched).await? {
         Picture::Wechat(image) => Ok(([(header::CONTENT_TYPE, image.media_type)], image.bytes).into_response()),
         Picture::Link(text) => {
@@ -179,11 +193,19 @@ impl Inner {
 
     /// A new login ends the session that was there: nobody is left signed in behind another.
     async fn end_previous(&self, context: &RequestContext) {
-        if let Some(previous) = &context.session
-            && let Err(error) = self.registry.end(&previous.session, "new_login").await
-        {
+        let Some(previous) = &context.session else { return };
+        if let Err(error) = self.registry.end(&previous.session, "new_login").await {
             tracing::error!(%error, "the previous session of this browser goes on");
+            return;
         }
+        self.login.auditor.record(AuditEvent {
+            request_id: Some(context.request_id.to_string()),
+            user_id: Some(previous.session.person.id.clone()),
+            connection: Some(previous.session.authentication.connection.clone()),
+            browser_address: Some(context.address.to_string()),
+            reason: Some("new_login".to_owned()),
+            ..AuditEvent::new(AuditKind::SessionRevoked, self.login.clock.now())
+        });
     }
 
     /// Whether this ticket already became the session that this very request carries: the first answer was lost.
@@ -307,7 +329,8 @@ fn json_or_form<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &[u8])
             .path_and_query([b"/?", body].concat())
             .build();
         let uri = bytes.map_err(|_| Problem::new(Code::BadRequest))?;
-        let Query(form) = Query::try_from_uri(&uri).map_err(|_| Problem::new(Code::BadRequest))?;
+        let axum::extract::Query(form) =
+            axum::extract::Query::try_from_uri(&uri).map_err(|_| Problem::new(Code::BadRequest))?;
         return Ok((form, true));
     }
     if body.is_empty() {

@@ -39,7 +39,8 @@ pub(super) async fn userinfo(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
 ) -> Result<Response<axum::body::Body>, Problem> {
-    let Some(cached) = &context.session else {
+    context.require_verifiable()?;
+    let Some(cached) = portal.signed_in(&context) else {
         let login_url = Some("/.menshen/login".to_owned());
         return Err(Problem {
             login_url,

@@ -31,9 +31,6 @@ use crate::proxy::hooks::{credential, find_session};
 use crate::proxy::normalise::{EncodedSlashes, Target, TargetError, normalise, split_absolute_form};
 use crate::proxy::snapshot::Snapshot;
 
-/// Where outer proxies ask.
-pub const PATH: &str = "/.menshen/verify";
-
 /// Which headers say what the client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -210,6 +207,12 @@ enum Outcome {
     Pass { at: At, identified: bool },
     SignIn(Code),
     Refuse(Code),
+}
+
+/// Whether a request asks. Only in the one spelling: outer proxies keep this path from their clients, perhaps by its
+/// bytes, and a client that got past that would ask with headers of its own.
+pub(super) fn is_question(target: &Target<'_>) -> bool {
+    target.path == PATH && !target.is_rewritten()
 }
 
 /// Answers a question.
@@ -451,6 +454,8 @@ fn with_location(mut response: Response<Body>, location: &str) -> Response<Body>
     response
 }
 
+/// Where outer proxies ask.
+const PATH: &str = "/.menshen/verify";
 const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");

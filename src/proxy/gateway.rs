@@ -349,3 +349,7 @@ const H2_STREAMS: u32 = 128;
 const H2_HEADER_LIST: u32 = 64 * 1024;
 const H2_RESETS: usize = 32;
 const UPSTREAM_POOL: usize = 512;
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;

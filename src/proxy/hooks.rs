@@ -1,5 +1,6 @@
 //! Pingora's hooks. Each is thin: it collects, calls one function, and applies what that says.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, classify, mints_ticket, preflight_for};
+use crate::gate::request_class::{Class, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -37,6 +38,7 @@ use crate::proxy::upstream::Lease;
 use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
+use crate::telemetry::audit::ticket_hash;
 
 /// The gateway as Pingora sees it; one for each kind of listener.
 #[derive(Debug, Clone)]
@@ -260,8 +262,7 @@ impl ProxyHttp for Hooks {
         ctx: &mut RequestState,
     ) -> Result<()> {
         let Some(forward) = &ctx.forward else { return Ok(()) };
-        let switches = upstream_response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if switches && classify(&session.req_header().method, &session.req_header().headers) != Class::WebSocket {
+        if upstream_response.status == StatusCode::SWITCHING_PROTOCOLS && !forward.upgrades {
             // Nobody asked: what follows would be read as answers to the next requests of this client.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
         }
@@ -294,6 +295,10 @@ impl ProxyHttp for Hooks {
             hsts: snapshot.hsts.as_ref().filter(|_| forward.secure),
         }
         .apply(upstream_response)?;
+        if session.req_header().version == Version::HTTP_10 {
+            // Chunks are unknown to it: the body ends with the connection (RFC 9112 §6.1).
+            upstream_response.remove_header(&header::TRANSFER_ENCODING);
+        }
         upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
     }
 
@@ -332,12 +337,9 @@ impl ProxyHttp for Hooks {
 
     /// Method and path: a query may hold codes and tokens.
     fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
-        format!(
-            "{} {} ({})",
-            session.req_header().method,
-            session.req_header().uri.path(),
-            ctx.request_id
-        )
+        let head = session.req_header();
+        let path = self.without_scene(head.uri.path(), ctx);
+        format!("{} {path} ({})", head.method, ctx.request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
@@ -357,7 +359,7 @@ impl ProxyHttp for Hooks {
             client = ctx.context.as_ref().map(|context| context.address.to_string()),
             host = ctx.context.as_ref().map(|context| &*context.host),
             method = head.method.as_str(),
-            path = head.uri.path(),
+            path = &*self.without_scene(head.uri.path(), ctx),
             status,
             decision = ctx.decision,
             site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
@@ -396,7 +398,7 @@ impl Hooks {
         };
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
-        if admitted.target.path == forward_auth::PATH {
+        if forward_auth::is_question(&admitted.target) {
             // Whatever host it is asked at: outer proxies use the address that they know.
             let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
             ctx.decision = verified.decision;
@@ -405,6 +407,7 @@ impl Hooks {
         }
         let (presented, dead) = find_session(&snapshot, request, &context).await;
         context.dead_session = dead;
+        context.session_in_doubt = matches!(presented, Presented::Unverifiable);
         let preflight = preflight_for(&request.method, &request.headers);
         let decision = decide(
             &RequestView {
@@ -645,6 +648,7 @@ impl Hooks {
             same_origin: is_same_origin_call(&request.headers, &own),
             session: None,
             dead_session: false,
+            session_in_doubt: false,
             cookies: OwnCookieValues {
                 ticket: one(&names.ticket),
                 browser: one(&names.browser),
@@ -711,6 +715,16 @@ impl Hooks {
             set_cookies(response.headers_mut(), &[ctx.snapshot.names.clear_session()]);
         }
         self.write(session, ctx, response).await
+    }
+
+    /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
+    /// scan it, or end it.
+    fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
+        let scenes = &ctx.snapshot.keyring.scenes;
+        match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
+            Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
+            None => Cow::Borrowed(path),
+        }
     }
 
     /// Every answer of Menshen's own goes out here.
@@ -820,6 +834,7 @@ fn unknown_context(request_id: &Arc<str>) -> RequestContext {
         same_origin: false,
         session: None,
         dead_session: false,
+        session_in_doubt: false,
         cookies: OwnCookieValues::default(),
     }
 }

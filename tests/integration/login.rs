@@ -4,8 +4,9 @@ use serde_json::json;
 
 use crate::support::World;
 use crate::support::assertion::verify;
-use crate::support::browser::picture_of;
+use crate::support::browser::{Cookie, picture_of};
 use crate::support::picture::read_svg;
+use crate::support::upstream::answer;
 use crate::support::world::{PUBLIC_HOST, SITE};
 use menshen::sandbox::Endpoint;
 
@@ -63,6 +64,38 @@ async fn a_person_who_scans_and_taps_the_number_reaches_the_page_they_asked_for(
     assert_eq!(seen.header("remote-phone").as_deref(), Some("+8613800138000"));
     assert!(seen.header("x-request-id").is_some());
     assert_eq!(seen.header("cookie"), None);
+}
+
+#[tokio::test]
+async fn what_a_person_sends_and_gets_passes_byte_for_byte() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    browser.log_in("lilei").await;
+    browser.cookies.push(Cookie {
+        name: "PHPSESSID".to_owned(),
+        value: "a%20b=\"c\"".to_owned(),
+        path: "/".to_owned(),
+    });
+    let sent: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    // Broken escapes of a query are the application's to judge: nothing here is decided by a query.
+    let target = "/upload;v=1/a%2Bb?q=%zz&x=~%7e";
+    let request = browser.script("PUT", target).body("application/octet-stream", &sent);
+    world.upstream.respond(answer(
+        207,
+        &[
+            ("X-Custom", "yes"),
+            ("Set-Cookie", "PHPSESSID=x"),
+            ("Set-Cookie", "b=c"),
+        ],
+        "\u{4e2d}",
+    ));
+    let got = browser.send(request).await.expect(207);
+    let seen = world.upstream.last();
+    assert_eq!((&*seen.method, &*seen.target), ("PUT", target));
+    assert!(seen.body == sent, "the body was changed");
+    assert_eq!(seen.header("cookie").as_deref(), Some("PHPSESSID=a%20b=\"c\""));
+    assert_eq!((got.text().as_str(), got.header("x-custom")), ("中", Some("yes")));
+    assert_eq!(got.all("set-cookie").collect::<Vec<_>>(), ["PHPSESSID=x", "b=c"]);
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::support::browser::Cookie;
-use crate::support::wire::Wire;
-use crate::support::{Answer, Browser, Request, World};
+use crate::support::wire::{Request, Wire};
+use crate::support::{Answer, Browser, World};
 
 /// A running proxy; ends with the test.
 pub struct Front {

@@ -1,8 +1,8 @@
 //! `/.menshen/verify` itself, asked as outer proxies ask.
 
 use super::plan;
-use crate::support::wire::Wire;
-use crate::support::{Answer, Browser, Request, World};
+use crate::support::wire::{Request, Wire};
+use crate::support::{Answer, Browser, World};
 
 /// What nginx asks about a request of this browser.
 fn nginx(browser: &Browser<'_>, method: &str, target: &str) -> Request {
@@ -170,12 +170,19 @@ async fn menshens_own_pages_are_never_allowed_through_a_question() {
     ] {
         ask(&world, &nginx(&browser, "GET", target)).await.expect(403);
     }
-    let portal = Request::get("/.menshen/verify")
+    let portal = Request::new("GET", "/.menshen/verify")
         .header("Host", "x")
         .header("X-Original-Method", "GET")
         .header("X-Original-URL", &format!("{}/", world.origin("login.test")));
     ask(&world, &portal).await.expect(403);
-    for path in ["/.menshen/verify/", "/.menshen/verify/x", "/.menshen/verifyx"] {
+    for path in [
+        "/.menshen/verify/",
+        "/.menshen/verify/x",
+        "/.menshen/verifyx",
+        "/.menshen//verify",
+        "//.menshen/verify",
+        "/.menshen/%76erify",
+    ] {
         let mut question = nginx(&browser, "GET", "/").without("Host").header("Host", "wiki.test");
         question.target = path.to_owned();
         ask(&world, &question).await.expect(404);

@@ -16,8 +16,5 @@ pub mod wire;
 pub mod world;
 
 pub use answer::Answer;
-pub use browser::{Browser, LoginPage};
-pub use phone::Phone;
-pub use process::Process;
-pub use wire::Request;
+pub use browser::Browser;
 pub use world::World;

@@ -177,10 +177,8 @@ async fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Received> 
 }
 
 async fn fill(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<()> {
-    let mut buffer = [0_u8; 16 * 1024];
-    let length = stream.read(&mut buffer).await.ok().filter(|length| *length > 0)?;
-    unread.extend_from_slice(&buffer[..length]);
-    Some(())
+    let length = stream.read_buf(unread).await.ok()?;
+    (length > 0).then_some(())
 }
 
 /// Only the application writes this header.

@@ -34,10 +34,6 @@ impl Request {
         }
     }
 
-    pub fn get(target: &str) -> Self {
-        Self::new("GET", target)
-    }
-
     pub fn post(target: &str) -> Self {
         Self::new("POST", target)
     }
@@ -182,24 +178,13 @@ impl Wire {
         (size > 0).then(|| chunk[line + 2..line + 2 + size].to_vec())
     }
 
-    /// Whether the other side closes without sending anything more.
-    pub async fn is_closed(&mut self) -> bool {
-        self.unread.is_empty() && !self.fill().await
-    }
-
     async fn fill(&mut self) -> bool {
-        let mut buffer = [0_u8; 16 * 1024];
-        let read = timeout(PATIENCE, self.stream.read(&mut buffer))
-            .await
-            .unwrap_or_else(|_| {
-                panic!(
-                    "no answer within {PATIENCE:?}; so far {:?}",
-                    String::from_utf8_lossy(&self.unread)
-                )
-            });
-        let length = read.unwrap_or(0);
-        self.unread.extend_from_slice(&buffer[..length]);
-        length > 0
+        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
+        let read = read.unwrap_or_else(|_| {
+            let so_far = String::from_utf8_lossy(&self.unread);
+            panic!("no answer within {PATIENCE:?}; so far {so_far:?}")
+        });
+        read.unwrap_or(0) > 0
     }
 }
 

@@ -203,27 +203,13 @@ impl World {
     }
 
     /// One request, with the checks that hold for every answer.
-    #[track_caller]
-    pub fn send(&self, request: &Request) -> impl Future<Output = Answer> {
-        let place = std::panic::Location::caller();
-        async move {
-            let answer = Wire::open(self.address).await.send(request).await;
-            for line in answer.all("set-cookie") {
-                self.learn_cookie(line);
-            }
-            if std::env::var_os("MENSHEN_TEST_PLACES").is_some() {
-                eprintln!("{place}: {} {} -> {}", request.method, request.target, answer.status);
-            }
-            self.check(request, &answer);
-            answer
+    pub async fn send(&self, request: &Request) -> Answer {
+        let answer = Wire::open(self.address).await.send(request).await;
+        for line in answer.all("set-cookie") {
+            self.learn_cookie(line);
         }
-    }
-
-    /// Bytes as they are; the answer is not checked.
-    pub async fn raw(&self, bytes: &[u8]) -> Answer {
-        let mut wire = Wire::open(self.address).await;
-        wire.write(bytes).await;
-        wire.answer(bytes.starts_with(b"HEAD ")).await
+        self.check(request, &answer);
+        answer
     }
 
     /// Holds an answer, and what the application got meanwhile, against the rules.
@@ -296,10 +282,6 @@ impl World {
         self.secrets.lock().unwrap().clone()
     }
 
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// What the running gateway decides by.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.gateway.as_ref().expect("a running gateway").snapshot()
@@ -308,11 +290,6 @@ impl World {
     /// The configuration file of a gateway in its own process.
     pub fn configuration(&self) -> PathBuf {
         self.directory.path().join("menshen.toml")
-    }
-
-    /// Where the state of this world lies.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
     }
 
     /// The store, opened a second time, as the command line does it.
