@@ -23,7 +23,7 @@ build: ## A debug build: what the demo and the tests use
 	@$(CARGO) build --locked
 
 test: ## All tests, the browser's included; the runner's summary comes last
-	@tools/need cargo cc cmake chromium chromedriver cjk-fonts
+	@tools/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked --no-fail-fast $(TESTS); \
 	else \

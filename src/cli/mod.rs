@@ -15,6 +15,8 @@ use crate::config::{self, System};
 pub mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod explain;
+mod health;
 mod keys;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -48,6 +50,28 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Say what would happen to a request, and why
+    Explain {
+        /// Who is signed in: username or id
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Where the request comes from, for `network:` conditions
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<std::net::IpAddr>,
+        /// A script calls, instead of a person opening a page
+        #[arg(long)]
+        script: bool,
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+        /// GET, POST …
+        #[arg(value_parser = method)]
+        method: http::Method,
+        /// The whole address
+        url: String,
+    },
+    /// Ask the running gateway whether it is ready: for container checks
+    Health,
     /// Make secrets and keys
     Keys {
         #[command(subcommand)]
@@ -85,6 +109,25 @@ pub fn main() -> ExitCode {
             let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
             check::run(&path, json, &mut out.lock(), colour)
         }
+        Verb::Explain {
+            user,
+            client,
+            script,
+            json,
+            method,
+            url,
+        } => {
+            let question = explain::Question {
+                method,
+                url,
+                user,
+                client,
+                script,
+                json,
+            };
+            explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
+        }
+        Verb::Health => health::run(&config::find(arguments.config, &System)),
         Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
         Verb::Serve => serve::run(&config::find(arguments.config, &System)),
         #[cfg(feature = "sandbox")]
@@ -102,6 +145,11 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Methods are written in capitals, and typed as they come.
+fn method(text: &str) -> Result<http::Method, http::method::InvalidMethod> {
+    text.to_ascii_uppercase().parse()
 }
 
 /// A line on standard error that is no log line.

@@ -398,7 +398,7 @@ impl Hooks {
         };
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
-        if admitted.target.path == forward_auth::PATH {
+        if forward_auth::is_question(&admitted.target) {
             // Whatever host it is asked at: outer proxies use the address that they know.
             let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
             ctx.decision = verified.decision;
@@ -445,7 +445,7 @@ impl Hooks {
     ) -> Verdict {
         let snapshot = Arc::clone(&ctx.snapshot);
         let portal = snapshot.portal.inner();
-        ctx.decision = name(&decision);
+        ctx.decision = decision.name();
         let target = admitted.target.path_and_query();
         let refuse = |context: &RequestContext, style: Style, problem: Problem| {
             Verdict::Answer(portal.refuse(context, &request.headers, style, &problem, &target))
@@ -958,30 +958,6 @@ fn failure(error: &Error) -> Option<Code> {
             | ErrorType::InvalidCert,
         ) => Some(Code::UpstreamUnavailable),
         _ => Some(Code::UpstreamFailed),
-    }
-}
-
-/// For the log.
-pub(super) fn name(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Forward { identified: true, .. } => "forward",
-        Decision::Forward { identified: false, .. } => "forward_anonymous",
-        Decision::Preflight { .. } => "preflight",
-        Decision::LoginPage { .. } => "login_page",
-        Decision::LoginRedirect { .. } => "login_redirect",
-        Decision::Unauthorized { .. } => "unauthorized",
-        Decision::GrpcUnauthenticated { .. } => "grpc_unauthenticated",
-        Decision::Forbidden { .. } => "forbidden",
-        Decision::CrossOrigin { .. } => "cross_origin",
-        Decision::Unavailable { .. } => "unavailable",
-        Decision::SecureRedirect { .. } => "https_redirect",
-        Decision::Portal { .. } => "portal",
-        Decision::VerificationFile { .. } => "verification_file",
-        Decision::Landing => "landing",
-        Decision::Start => "start",
-        Decision::NotFound => "not_found",
-        Decision::UnknownHost => "unknown_host",
-        Decision::Ambiguous => "ambiguous",
     }
 }
 
