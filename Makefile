@@ -19,11 +19,11 @@ demo: build ## Gateway, WeChat stand-in, simulated phone and an old application,
 
 build: ## A debug build: what the demo and the tests use
 	@tools/need cargo cc cmake
-	@echo 'Building Menshen. The first build compiles every dependency and takes some minutes.'
+	@[ -d "$${CARGO_TARGET_DIR:-target}/debug" ] || echo 'The first build compiles every dependency and takes some minutes.'
 	@$(CARGO) build --locked
 
 test: ## All tests, the browser's included; the runner's summary comes last
-	@tools/need cargo cc cmake chromium chromedriver cjk-fonts
+	@tools/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked --no-fail-fast $(TESTS); \
 	else \

@@ -26,6 +26,8 @@ use crate::telemetry::logs;
 enum DemoError {
     #[error("cannot listen: {0}; name another address with --listen")]
     Listen(#[from] std::io::Error),
+    #[error("{0} Or name another one with --listen.")]
+    Doors(#[source] StartError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -80,7 +82,7 @@ async fn serve(listen: SocketAddr, out: &mut (impl Write + IsTerminal)) -> Resul
         application.local_addr()?,
         directory.path(),
     )?;
-    let doors = Doors::open(&settings)?;
+    let doors = Doors::open(&settings).map_err(DemoError::Doors)?;
     let bound = doors.addresses().first().copied().unwrap_or(listen);
     let gateway_url = url(reachable(bound))?;
     settings.server.public_url = gateway_url.clone();

@@ -16,6 +16,8 @@ use crate::config::{self, System};
 pub mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod explain;
+mod health;
 mod keys;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -35,26 +37,48 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Everything in one process, without a configuration: gateway, WeChat stand-in, phone page, an old application
+    /// Try it: gateway, WeChat stand-in, simulated phone and an old application in one process, without a configuration
     Demo {
         /// Where the gateway listens
         #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
         listen: SocketAddr,
     },
-    /// The gateway
+    /// Run the gateway
     Serve,
     /// Validate the configuration: every mistake with its place and what to write instead
     Check {
-        /// For programs
+        /// Print JSON, for programs
         #[arg(long)]
         json: bool,
     },
-    /// Secrets and keys
+    /// Say what would happen to a request, and why
+    Explain {
+        /// Who is signed in: username or id
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Where the request comes from, for `network:` conditions
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<std::net::IpAddr>,
+        /// A script calls, instead of a person opening a page
+        #[arg(long)]
+        script: bool,
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+        /// GET, POST …
+        #[arg(value_parser = method)]
+        method: http::Method,
+        /// The whole address
+        url: String,
+    },
+    /// Ask the running gateway whether it is ready: for container checks
+    Health,
+    /// Make secrets and keys
     Keys {
         #[command(subcommand)]
         verb: KeysVerb,
     },
-    /// The WeChat stand-in with its phone page, alone
+    /// Run the WeChat stand-in with its simulated phone alone, for a gateway of your own
     Sandbox {
         /// Where it listens
         #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
@@ -86,6 +110,25 @@ pub fn main() -> ExitCode {
             let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
             check::run(&path, json, &mut out.lock(), colour)
         }
+        Verb::Explain {
+            user,
+            client,
+            script,
+            json,
+            method,
+            url,
+        } => {
+            let question = explain::Question {
+                method,
+                url,
+                user,
+                client,
+                script,
+                json,
+            };
+            explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
+        }
+        Verb::Health => health::run(&config::find(arguments.config, &System)),
         Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
         Verb::Serve => serve::run(&config::find(arguments.config, &System)),
         #[cfg(feature = "sandbox")]
@@ -103,6 +146,11 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Methods are written in capitals, and typed as they come.
+fn method(text: &str) -> Result<http::Method, http::method::InvalidMethod> {
+    text.to_ascii_uppercase().parse()
 }
 
 /// A line on standard error that is no log line.

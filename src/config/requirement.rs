@@ -48,6 +48,20 @@ pub(super) fn parse_requirement(text: &str) -> Result<Requirement, Fault> {
     }
 }
 
+/// As it is written in a file.
+impl std::fmt::Display for Requirement {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(user) => write!(formatter, "user:{user}"),
+            Self::Group(group) => write!(formatter, "group:{group}"),
+            Self::Phone(phone) => write!(formatter, "phone:{phone}"),
+            Self::EmailDomain(domain) => write!(formatter, "email-domain:{domain}"),
+            Self::Connection(id) => write!(formatter, "connection:{id}"),
+            Self::Network(network) => write!(formatter, "network:{network}"),
+        }
+    }
+}
+
 fn parse_email_domain(value: &str) -> Result<Requirement, Fault> {
     let domain = value.to_ascii_lowercase();
     match url::Host::parse(&domain) {

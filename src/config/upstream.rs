@@ -68,6 +68,25 @@ pub(super) fn parse_upstream(text: &str) -> Result<UpstreamAddress, Fault> {
     })
 }
 
+/// As it is written in a file.
+impl std::fmt::Display for UpstreamAddress {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Network {
+                https,
+                host,
+                port,
+                path,
+            } => {
+                let scheme = if *https { "https" } else { "http" };
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                write!(formatter, "{scheme}://{open}{host}{close}:{port}{path}")
+            }
+            Self::Unix { path } => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

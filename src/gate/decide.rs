@@ -196,6 +196,32 @@ pub enum Forbidden {
     TokenForOtherSites,
 }
 
+impl Decision {
+    /// One word, for logs and `explain`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Forward { identified: true, .. } => "forward",
+            Self::Forward { identified: false, .. } => "forward_anonymous",
+            Self::Preflight { .. } => "preflight",
+            Self::LoginPage { .. } => "login_page",
+            Self::LoginRedirect { .. } => "login_redirect",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::GrpcUnauthenticated { .. } => "grpc_unauthenticated",
+            Self::Forbidden { .. } => "forbidden",
+            Self::CrossOrigin { .. } => "cross_origin",
+            Self::Unavailable { .. } => "unavailable",
+            Self::SecureRedirect { .. } => "https_redirect",
+            Self::Portal { .. } => "portal",
+            Self::VerificationFile { .. } => "verification_file",
+            Self::Landing => "landing",
+            Self::Start => "start",
+            Self::NotFound => "not_found",
+            Self::UnknownHost => "unknown_host",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
+}
+
 /// What happens to this request.
 pub fn decide(request: &RequestView<'_>, gate: &Gate, credential: &Credential<'_>) -> Decision {
     let site = gate.site(request.host);

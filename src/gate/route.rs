@@ -41,6 +41,19 @@ pub struct CompiledRoute {
     keep_encoded_slashes: bool,
 }
 
+/// One condition of a rule that holds for a request, for explanations.
+#[derive(Debug, Clone, Copy)]
+pub struct Condition<'s> {
+    /// Place of the route in `settings::Site::routes`.
+    pub route: usize,
+    /// Of `require_all`; else one of `require`, of which any is enough.
+    pub all: bool,
+    /// What is asked.
+    pub requirement: &'s Requirement,
+    /// Whether it is so.
+    pub met: bool,
+}
+
 /// The rules that hold for one request.
 #[derive(Debug, Clone)]
 pub struct Rules<'s> {
@@ -140,6 +153,24 @@ impl Rules<'_> {
         self.routes
             .iter()
             .any(|route| !route.require.is_empty() || !route.require_all.is_empty())
+    }
+
+    /// Every condition of every rule, each with whether it is met; see [`Rules::admit`].
+    pub fn conditions<'s>(&'s self, session: Option<&SessionView<'_>>, client: Option<IpAddr>) -> Vec<Condition<'s>> {
+        let of = |route: &'s CompiledRoute, all: bool, requirements: &'s [Requirement]| -> Vec<Condition<'s>> {
+            let condition = |requirement| Condition {
+                route: route.index,
+                all,
+                requirement,
+                met: is_met(requirement, session, client),
+            };
+            requirements.iter().map(condition).collect()
+        };
+        self.routes
+            .iter()
+            .flat_map(|route| [of(route, false, &route.require), of(route, true, &route.require_all)])
+            .flatten()
+            .collect()
     }
 
     /// Whether the requirements of every rule are met: any of `require`, and all of `require_all`. `client` is the

@@ -87,7 +87,7 @@ impl SitePlan {
             now,
         };
         let assertion = keys.sign(&self.signer, person, authentication, &context)?;
-        let mut headers = self.headers.build(person, authentication, sid, self.expose_phone);
+        let mut headers = self.identity(person, authentication, sid);
         if let Ok(mut value) = HeaderValue::try_from(assertion) {
             value.set_sensitive(true);
             headers.push((self.assertion_header.clone(), value));
@@ -96,6 +96,16 @@ impl SitePlan {
             headers,
             refresh_at: now + self.ttl / 2,
         })
+    }
+
+    /// The identity headers alone, without an assertion.
+    pub fn identity(
+        &self,
+        person: &Person,
+        authentication: &Authentication,
+        sid: &str,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        self.headers.build(person, authentication, sid, self.expose_phone)
     }
 
     /// Names that this site's upstream may receive from Menshen.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,6 +22,7 @@ use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::pages::{LandingPage, LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
 use crate::portal::problem::Problem;
+use crate::portal::query::Query;
 
 /// Query of `GET /.menshen/login`.
 #[derive(Debug, Default, Deserialize)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use axum::response::{Html, IntoResponse, Redirect};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use crate::portal::context::{RequestContext, locale};
 use crate::portal::login_page::set_cookies;
 use crate::portal::pages::{LoggedOutPage, LogoutPage};
 use crate::portal::problem::Problem;
+use crate::portal::query::Query;
 use crate::portal::{Inner, require_same_origin};
 use crate::telemetry::audit::{AuditEvent, AuditKind};
 

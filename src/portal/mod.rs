@@ -41,6 +41,7 @@ mod logout;
 pub mod pages;
 mod phone;
 pub mod problem;
+mod query;
 pub mod texts;
 mod ticket_page;
 mod tickets;

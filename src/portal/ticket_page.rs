@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::login_page::login_url;
 use crate::portal::pages::{TicketPage, TicketState};
 use crate::portal::problem::Problem;
+use crate::portal::query::Query;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PageQuery {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
 use axum::{Extension, Json};
@@ -22,6 +22,7 @@ use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::login_page::set_cookies;
 use crate::portal::problem::Problem;
+use crate::portal::query::Query;
 use crate::portal::texts::Texts;
 use crate::portal::{Inner, require_same_origin};
 use crate::telemetry::audit::{AuditEvent, AuditKind};
@@ -340,7 +341,8 @@ fn json_or_form<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &[u8])
             .path_and_query([b"/?", body].concat())
             .build();
         let uri = bytes.map_err(|_| Problem::new(Code::BadRequest))?;
-        let Query(form) = Query::try_from_uri(&uri).map_err(|_| Problem::new(Code::BadRequest))?;
+        let axum::extract::Query(form) =
+            axum::extract::Query::try_from_uri(&uri).map_err(|_| Problem::new(Code::BadRequest))?;
         return Ok((form, true));
     }
     if body.is_empty() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -85,7 +85,10 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value == "text/event-stream");
     if streams && !head_only {
-        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        // A client of HTTP/1.0 reads until the end of the connection (RFC 9112 §6.1).
+        if session.req_header().version > Version::HTTP_10 {
+            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
         session
             .write_response_header(Box::new(head), false)
             .await

@@ -27,12 +27,9 @@ use crate::portal::login_page::{encode_query, set_cookies};
 use crate::portal::problem::{Problem, Style};
 use crate::proxy::admission::Admitted;
 use crate::proxy::authority::{Authority, AuthorityError};
-use crate::proxy::hooks::{credential, find_session, name};
+use crate::proxy::hooks::{credential, find_session};
 use crate::proxy::normalise::{EncodedSlashes, Target, TargetError, normalise, split_absolute_form};
 use crate::proxy::snapshot::Snapshot;
-
-/// Where outer proxies ask.
-pub const PATH: &str = "/.menshen/verify";
 
 /// Which headers say what the client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,14 +148,11 @@ impl<'a> Original<'a> {
     }
 
     fn read_nginx(headers: &'a HeaderMap) -> Result<Self, BadQuestion> {
-        let url = one(headers, &X_ORIGINAL_URL)?;
-        let (authority, target) = split_absolute_form(url)?;
-        let authority = authority.ok_or(AuthorityError::Missing)?;
+        let (secure, authority, target) = split_url(one(headers, &X_ORIGINAL_URL)?)?;
         Ok(Self {
             method: method(one(headers, &X_ORIGINAL_METHOD)?)?,
-            // Only `http` and `https` have been split.
-            secure: url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")),
-            authority: Authority::parse(authority.as_bytes())?.into_owned(),
+            secure,
+            authority,
             target: normalise(target, EncodedSlashes::Keep)?,
         })
     }
@@ -195,12 +189,30 @@ impl<'a> Original<'a> {
     }
 }
 
+/// Splits an absolute URL into scheme (whether it is HTTPS), host and port, and the request target as it would be sent.
+///
+/// # Errors
+/// [`BadQuestion::Target`] or [`BadQuestion::Authority`].
+pub fn split_url(url: &[u8]) -> Result<(bool, Authority<'static>, &[u8]), BadQuestion> {
+    let (authority, target) = split_absolute_form(url)?;
+    let authority = authority.ok_or(AuthorityError::Missing)?;
+    // Only `http` and `https` have been split.
+    let secure = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
+    Ok((secure, Authority::parse(authority.as_bytes())?.into_owned(), target))
+}
+
 /// What a decision about the client's request is to the outer proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Pass { at: At, identified: bool },
     SignIn(Code),
     Refuse(Code),
+}
+
+/// Whether a request asks. Only in the one spelling: outer proxies keep this path from their clients, perhaps by its
+/// bytes, and a client that got past that would ask with headers of its own.
+pub(super) fn is_question(target: &Target<'_>) -> bool {
+    target.path == PATH && !target.is_rewritten()
 }
 
 /// Answers a question.
@@ -302,13 +314,13 @@ async fn answer(
         request_id = &*context.request_id,
         original_method = original.method.as_str(),
         original_path = &*original.target.path,
-        decision = name(&decision),
+        decision = decision.name(),
         "verified"
     );
     Verified {
         response,
         context,
-        decision: name(&decision),
+        decision: decision.name(),
     }
 }
 
@@ -442,6 +454,8 @@ fn with_location(mut response: Response<Body>, location: &str) -> Response<Body>
     response
 }
 
+/// Where outer proxies ask.
+const PATH: &str = "/.menshen/verify";
 const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::gate::decide::{At, Credential, Decision, RequestView, SessionView, Unauthorized, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, classify, mints_ticket, preflight_for};
+use crate::gate::request_class::{Class, mints_ticket, preflight_for};
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
@@ -270,8 +270,7 @@ impl ProxyHttp for Hooks {
         ctx: &mut RequestState,
     ) -> Result<()> {
         let Some(forward) = &mut ctx.forward else { return Ok(()) };
-        let switches = upstream_response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if switches && classify(&session.req_header().method, &session.req_header().headers) != Class::WebSocket {
+        if upstream_response.status == StatusCode::SWITCHING_PROTOCOLS && !forward.upgrades {
             // Nobody asked: what follows would be read as answers to the next requests of this client.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
         }
@@ -308,6 +307,10 @@ impl ProxyHttp for Hooks {
             hsts: snapshot.hsts.as_ref().filter(|_| forward.secure),
         }
         .apply(upstream_response)?;
+        if session.req_header().version == Version::HTTP_10 {
+            // Chunks are unknown to it: the body ends with the connection (RFC 9112 §6.1).
+            upstream_response.remove_header(&header::TRANSFER_ENCODING);
+        }
         upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
     }
 
@@ -413,7 +416,7 @@ impl Hooks {
         };
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
-        if admitted.target.path == forward_auth::PATH {
+        if forward_auth::is_question(&admitted.target) {
             // Whatever host it is asked at: outer proxies use the address that they know.
             let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
             ctx.decision = verified.decision;
@@ -460,7 +463,7 @@ impl Hooks {
     ) -> Verdict {
         let snapshot = Arc::clone(&ctx.snapshot);
         let portal = snapshot.portal.inner();
-        ctx.decision = name(&decision);
+        ctx.decision = decision.name();
         let target = admitted.target.path_and_query();
         let refuse = |context: &RequestContext, style: Style, problem: Problem| {
             Verdict::Answer(portal.refuse(context, &request.headers, style, &problem, &target))
@@ -974,30 +977,6 @@ fn failure(error: &Error) -> Option<Code> {
             | ErrorType::InvalidCert,
         ) => Some(Code::UpstreamUnavailable),
         _ => Some(Code::UpstreamFailed),
-    }
-}
-
-/// For the log.
-pub(super) fn name(decision: &Decision) -> &'static str {
-    match decision {
-        Decision::Forward { identified: true, .. } => "forward",
-        Decision::Forward { identified: false, .. } => "forward_anonymous",
-        Decision::Preflight { .. } => "preflight",
-        Decision::LoginPage { .. } => "login_page",
-        Decision::LoginRedirect { .. } => "login_redirect",
-        Decision::Unauthorized { .. } => "unauthorized",
-        Decision::GrpcUnauthenticated { .. } => "grpc_unauthenticated",
-        Decision::Forbidden { .. } => "forbidden",
-        Decision::CrossOrigin { .. } => "cross_origin",
-        Decision::Unavailable { .. } => "unavailable",
-        Decision::SecureRedirect { .. } => "https_redirect",
-        Decision::Portal { .. } => "portal",
-        Decision::VerificationFile { .. } => "verification_file",
-        Decision::Landing => "landing",
-        Decision::Start => "start",
-        Decision::NotFound => "not_found",
-        Decision::UnknownHost => "unknown_host",
-        Decision::Ambiguous => "ambiguous",
     }
 }
 

@@ -13,6 +13,8 @@ mod attacks;
 mod binary;
 mod chromium;
 mod ending;
+mod forward_auth;
+mod health;
 mod login;
 mod no_script;
 mod operations;

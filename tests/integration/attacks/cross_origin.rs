@@ -21,7 +21,7 @@ const FROM: &[(&str, bool)] = &[
     ("Origin: null\r\n", false),
     ("Origin: https://app.test\r\n", false),
     ("Origin: http://app.test:81\r\n", false),
-    ("Origin: http://app.test:80\r\n", true),
+    ("Origin: http://app.test:80\r\n", false),
     ("Origin: http://app.test.evil.test\r\n", false),
     ("Origin: http://evil.test\r\n", false),
     ("Origin: http://APP.TEST\r\n", false),

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -29,13 +29,12 @@ struct Inner {
     arrived: Notify,
     plays: Mutex<HashMap<String, Play>>,
     connections: AtomicUsize,
+    flooded: AtomicU64,
 }
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Which connection, counted from 1.
-    pub(crate) connection: usize,
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) version: String,
@@ -71,6 +70,8 @@ pub(crate) enum Play {
     Stream(mpsc::Receiver<Vec<u8>>),
     /// A 200 with so many bytes.
     Flood(u64),
+    /// The body is never read.
+    Stall,
 }
 
 impl Recorder {
@@ -83,14 +84,15 @@ impl Recorder {
                 arrived: Notify::new(),
                 plays: Mutex::default(),
                 connections: AtomicUsize::new(0),
+                flooded: AtomicU64::new(0),
             }),
         };
         let served = recorder.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let served = served.clone();
-                let number = served.inner.connections.fetch_add(1, Ordering::Relaxed) + 1;
-                tokio::spawn(async move { served.serve(stream, number).await });
+                served.inner.connections.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move { served.serve(stream).await });
             }
         });
         recorder
@@ -134,6 +136,11 @@ impl Recorder {
         self.inner.connections.load(Ordering::Relaxed)
     }
 
+    /// How many bytes of floods were taken from this upstream.
+    pub(crate) fn flooded(&self) -> u64 {
+        self.inner.flooded.load(Ordering::Relaxed)
+    }
+
     fn play(&self, path: &str) -> Play {
         let mut plays = self.inner.plays.lock().unwrap();
         match plays.remove(path) {
@@ -147,6 +154,7 @@ impl Recorder {
                     Play::Close => Some(Play::Close),
                     Play::WebSocket { lines } => Some(Play::WebSocket { lines: lines.clone() }),
                     Play::Flood(count) => Some(Play::Flood(*count)),
+                    Play::Stall => Some(Play::Stall),
                     Play::Stream(_) => None,
                 };
                 if let Some(again) = again {
@@ -162,16 +170,19 @@ impl Recorder {
         self.inner.arrived.notify_waiters();
     }
 
-    async fn serve(&self, stream: TcpStream, connection: usize) {
+    async fn serve(&self, stream: TcpStream) {
         let mut reader = Reader {
             stream,
             buffer: Vec::new(),
         };
-        while let Some(mut seen) = reader.head(connection).await {
+        while let Some(mut seen) = reader.head().await {
             let path = seen.target.split('?').next().unwrap_or_default().to_owned();
             let play = self.play(&path);
             if let Play::AnswerEarly(bytes) = &play {
                 let _ = reader.stream.write_all(bytes).await;
+            }
+            if matches!(play, Play::Stall) {
+                return std::future::pending().await;
             }
             // Only a client that expects it waits for it.
             if seen.headers.one("expect").is_some() {
@@ -194,7 +205,7 @@ impl Recorder {
                     let _ = reader.stream.write_all(&bytes).await;
                     return;
                 }
-                Play::AnswerEarly(_) => {}
+                Play::AnswerEarly(_) | Play::Stall => {}
                 Play::Silence => {
                     while reader.fill().await {}
                     return;
@@ -203,7 +214,7 @@ impl Recorder {
                 Play::WebSocket { lines } => return reader.echo(&key.unwrap_or_default(), &lines).await,
                 Play::Stream(pieces) => return reader.stream(pieces).await,
                 Play::Flood(count) => {
-                    if !reader.flood(count).await {
+                    if !reader.flood(count, &self.inner.flooded).await {
                         return;
                     }
                 }
@@ -251,7 +262,7 @@ impl Reader {
         }
     }
 
-    async fn head(&mut self, connection: usize) -> Option<Seen> {
+    async fn head(&mut self) -> Option<Seen> {
         let head = self.until(b"\r\n\r\n").await?;
         let head: String = head.iter().map(|&byte| char::from(byte)).collect();
         let mut lines = head.split("\r\n");
@@ -264,7 +275,6 @@ impl Reader {
             parts.len()
         );
         Some(Seen {
-            connection,
             method: parts[0].to_owned(),
             target: parts[1].to_owned(),
             version: parts[2].to_owned(),
@@ -353,7 +363,7 @@ impl Reader {
         let _ = self.stream.write_all(b"0\r\n\r\n").await;
     }
 
-    async fn flood(&mut self, count: u64) -> bool {
+    async fn flood(&mut self, count: u64, taken: &AtomicU64) -> bool {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n");
         let piece = vec![b'x'; 64 * 1024];
         let mut left = count;
@@ -362,6 +372,7 @@ impl Reader {
             let now = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             ok = self.stream.write_all(&piece[..now]).await.is_ok();
             left -= now as u64;
+            taken.fetch_add(now as u64, Ordering::Relaxed);
         }
         ok
     }

@@ -106,12 +106,6 @@ impl Stage {
         }
     }
 
-    /// `http://app.test`, as a browser would write it.
-    pub(crate) fn origin(&self) -> String {
-        let scheme = if self.authority.is_some() { "https" } else { "http" };
-        format!("{scheme}://{HOST}")
-    }
-
     pub(crate) async fn connect(&self) -> Wire {
         match &self.authority {
             Some(authority) => Wire::tls(self.address, HOST, authority).await,

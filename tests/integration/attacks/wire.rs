@@ -213,11 +213,6 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
 
-    /// The stable code of a refusal.
-    pub(crate) fn code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
-    }
-
     /// Status, and the code of a refusal in JSON.
     pub(crate) fn refusal(&self) -> (u16, String) {
         let json: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
