@@ -202,6 +202,7 @@ impl Signals {
 }
 
 /// Waits for SIGINT or SIGTERM.
+#[cfg(feature = "sandbox")]
 async fn asked_to_stop() {
     match Signals::listen() {
         Ok(mut signals) => signals.stop().await,

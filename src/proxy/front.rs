@@ -99,7 +99,8 @@ impl Door {
                             app.run_connection(serving).await;
                         }
                     };
-                    connections.spawn(async move { cut.run_until_cancelled_owned(connection).await });
+                    // Boxed: whatever is put around such a future would hold it twice.
+                    connections.spawn(cut.run_until_cancelled_owned(Box::pin(connection)));
                 }
                 Err(error) => {
                     error!(address = %self.address, %error, "accept failed");

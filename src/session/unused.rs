@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn three_unused_sessions_of_one_person_within_a_minute_are_a_circle() {
         // User and time of each login, the time of the next page, and whether that is a circle.
-        let cases: [(&[(&str, i64)], i64, bool); 6] = [
+        type Logins = &'static [(&'static str, i64)];
+        let cases: [(Logins, i64, bool); 6] = [
             (&[("a", 0), ("a", 20), ("a", 40)], 41, true),
             (&[("a", 0), ("a", 20)], 41, false),
             (&[("a", 0), ("a", 20), ("b", 40)], 41, false),
@@ -186,7 +187,9 @@ mod tests {
     #[test]
     fn a_circle_is_new_once() {
         let unused = Unused::default();
-        (0..3).for_each(|at| drop(sign_in(&unused, "Chrome", "a", at)));
+        for at in 0..3 {
+            sign_in(&unused, "Chrome", "a", at);
+        }
         assert!(unused.circle(&browser("Chrome"), 3).unwrap().is_new);
         assert!(!unused.circle(&browser("Chrome"), 4).unwrap().is_new);
         sign_in(&unused, "Chrome", "a", 5);
@@ -196,7 +199,9 @@ mod tests {
     #[test]
     fn nothing_is_kept_for_longer_than_a_minute() {
         let unused = Unused::default();
-        (0..3).for_each(|at| drop(sign_in(&unused, "Chrome", "a", at)));
+        for at in 0..3 {
+            sign_in(&unused, "Chrome", "a", at);
+        }
         unused.sweep(62);
         assert_eq!(unused.count.load(Ordering::Relaxed), 1);
         unused.sweep(63);
