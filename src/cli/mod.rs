@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, System};
 
@@ -158,17 +159,54 @@ fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "menshen: {text}");
 }
 
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM: in order, others are to be told first.
+    Stop,
+    /// SIGINT: somebody waits at a terminal.
+    Interrupt,
+}
+
+/// The signals of this process.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            Some(()) = self.hangup.recv() => Asked::Reload,
+            Some(()) = self.terminate.recv() => Asked::Stop,
+            Some(()) = self.interrupt.recv() => Asked::Interrupt,
+            else => std::future::pending().await,
+        }
+    }
+
+    /// The next that asks for a stop.
+    async fn stop(&mut self) {
+        while self.next().await == Asked::Reload {}
+    }
+}
+
 /// Waits for SIGINT or SIGTERM.
 async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    match Signals::listen() {
+        Ok(mut signals) => signals.stop().await,
         // Without handlers the signals end the process, which is a stop too.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 /// One public listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// Address to bind; port 0 takes a free one.
     pub address: SocketAddr,
@@ -372,7 +372,7 @@ pub enum ConnectionKind {
 }
 
 /// What only `miniprogram-qr` has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MiniprogramQr {
     /// Page of the mini program that opens, no leading slash.
     pub page: String,

@@ -159,6 +159,7 @@ impl Login {
             .map_err(|_| LoginError::Seal("no sealing key is active"))?;
         // The cookie outlives every state that the ticket can reach; the ticket says when it ends.
         let max_age = self.ticket_ttl() * 2 + self.bind_ttl() + CONFIRMED;
+        self.metrics.ticket_issued();
         Ok(Issued {
             expires_in: scene.issued_at() + self.ticket_ttl() - now,
             hand_back: matches!(half.return_to, ReturnAddress::Hash(_)),

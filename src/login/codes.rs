@@ -93,6 +93,15 @@ impl Codes {
         })
     }
 
+    /// Whether these are the codes of this connection: its pool then goes on under another configuration.
+    pub fn are_of(&self, connection: &Connection, ticket_ttl: i64, wechat: &MiniProgram) -> bool {
+        let inner = &self.inner;
+        inner.connection == connection.id
+            && matches!(&connection.kind, ConnectionKind::MiniprogramQr(kind) if *kind == inner.kind)
+            && inner.ticket_ttl == ticket_ttl
+            && inner.wechat.is_same(wechat)
+    }
+
     /// A scene with its picture, for a new ticket.
     ///
     /// # Errors

@@ -19,9 +19,9 @@ use crate::config::settings;
 /// The limits of one node.
 #[derive(Debug)]
 pub struct Limits {
-    login_pages: Bucket<IpAddr>,
-    phone_calls: Bucket<IpAddr>,
-    phone_calls_per_person: Bucket<String>,
+    login_pages: Arc<Bucket<IpAddr>>,
+    phone_calls: Arc<Bucket<IpAddr>>,
+    phone_calls_per_person: Arc<Bucket<String>>,
     streams: Streams,
 }
 
@@ -44,14 +44,35 @@ impl Limits {
     /// From the configuration.
     pub fn new(limits: &settings::Limits) -> Self {
         Self {
-            login_pages: Bucket::new(limits.login_pages),
-            phone_calls: Bucket::new(limits.phone_calls),
-            phone_calls_per_person: Bucket::new(limits.phone_calls_per_person),
+            login_pages: Arc::new(Bucket::new(limits.login_pages)),
+            phone_calls: Arc::new(Bucket::new(limits.phone_calls)),
+            phone_calls_per_person: Arc::new(Bucket::new(limits.phone_calls_per_person)),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::default(),
             },
         }
+    }
+
+    /// The same for another configuration. A limit that stays goes on counting where it was, or a new configuration would
+    /// be a way to start afresh; one that changes begins anew.
+    #[must_use]
+    pub fn renewed(&self, limits: &settings::Limits) -> Self {
+        Self {
+            login_pages: self.login_pages.renewed(limits.login_pages),
+            phone_calls: self.phone_calls.renewed(limits.phone_calls),
+            phone_calls_per_person: self.phone_calls_per_person.renewed(limits.phone_calls_per_person),
+            streams: Streams {
+                limit: limits.waiting_streams,
+                open: Arc::clone(&self.streams.open),
+            },
+        }
+    }
+
+    /// How many streams wait, of all addresses.
+    pub fn waiting_streams(&self) -> usize {
+        let open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().map(|count| *count as usize).sum()
     }
 
     /// One login page for this address (a /64 for IPv6).
@@ -118,6 +139,7 @@ impl Drop for StreamPlace {
 
 #[derive(Debug)]
 struct Bucket<K: Hash + Eq + Clone> {
+    rate: settings::Rate,
     limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock>,
     clock: DefaultClock,
 }
@@ -137,8 +159,17 @@ impl<K: Hash + Eq + Clone> Bucket<K> {
             .allow_burst(count);
         let clock = DefaultClock::default();
         Self {
+            rate,
             limiter: RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock.clone()),
             clock,
+        }
+    }
+
+    fn renewed(self: &Arc<Self>, rate: settings::Rate) -> Arc<Self> {
+        if self.rate == rate {
+            Arc::clone(self)
+        } else {
+            Arc::new(Self::new(rate))
         }
     }
 

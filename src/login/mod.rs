@@ -5,9 +5,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::accounts::{Directory, Recognised, WechatIdentity};
@@ -25,6 +24,7 @@ use crate::session::seal::SealingRing;
 use crate::store::{Store, Ticket};
 use crate::telemetry::audit::{AuditEvent, AuditKind, Auditor, ticket_hash};
 use crate::telemetry::clock::Clock;
+use crate::telemetry::metrics::Metrics;
 use crate::wechat::MiniProgram;
 
 pub mod browser;
@@ -63,6 +63,8 @@ pub struct Login {
     pub limits: Limits,
     /// What happened.
     pub auditor: Auditor,
+    /// How often.
+    pub metrics: Arc<Metrics>,
     /// WeChat's servers, by connection id.
     pub wechat: HashMap<String, MiniProgram>,
     /// Codes, by connection id.
@@ -89,25 +91,19 @@ impl Login {
         i64::try_from(self.settings.login.bind_ttl.as_secs()).unwrap_or(600)
     }
 
-    /// Sweeps what has ended, until `shutdown` says true.
-    pub async fn keep_clean(&self, mut shutdown: watch::Receiver<bool>) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
-                _ = shutdown.wait_for(|stop| *stop) => return,
-            }
-            self.limits.sweep();
-            let now = self.clock.now();
-            let keep = i64::try_from(self.settings.audit.keep.as_secs()).unwrap_or(i64::MAX / 2);
-            let swept = async {
-                self.store.sweep_tickets(now - TICKET_REMAINS).await?;
-                self.store.sweep_sessions(now - TICKET_REMAINS).await?;
-                self.store.sweep_revocations(now).await?;
-                self.store.sweep_audit(now - keep).await
-            };
-            if let Err(error) = swept.await {
-                warn!(%error, "ended tickets and sessions not swept");
-            }
+    /// Sweeps what has ended.
+    pub async fn sweep(&self) {
+        self.limits.sweep();
+        let now = self.clock.now();
+        let keep = i64::try_from(self.settings.audit.keep.as_secs()).unwrap_or(i64::MAX / 2);
+        let swept = async {
+            self.store.sweep_tickets(now - TICKET_REMAINS).await?;
+            self.store.sweep_sessions(now - TICKET_REMAINS).await?;
+            self.store.sweep_revocations(now).await?;
+            self.store.sweep_audit(now - keep).await
+        };
+        if let Err(error) = swept.await {
+            warn!(%error, "ended tickets and sessions not swept");
         }
     }
 
@@ -163,6 +159,5 @@ impl Login {
     }
 }
 
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Seconds that an ended ticket can still be asked about.
 const TICKET_REMAINS: i64 = 3_600;

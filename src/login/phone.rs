@@ -274,6 +274,7 @@ impl Login {
             (TicketState::Redeemed, Some(session)) if not_me => {
                 if self.store.end_session(session, "not_me", self.clock.now()).await? {
                     self.revocations_changed.notify_one();
+                    self.metrics.sessions_ended("not_me", 1);
                 }
                 self.audit(
                     AuditKind::NotMe,

@@ -4,6 +4,7 @@
 //! something changed, the store says what. An entry lives as long as somebody holds a subscription to it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 /// The waiting room of one node.
 #[derive(Debug, Default, Clone)]
 pub struct Waiters {
+    closed: Arc<AtomicBool>,
     rooms: Arc<Mutex<HashMap<String, watch::Sender<u64>>>>,
 }
 
@@ -43,6 +45,20 @@ impl Waiters {
         if let Some(room) = rooms.get(id) {
             room.send_modify(|version| *version += 1);
         }
+    }
+
+    /// Wakes all who wait, for good: this node stops.
+    pub fn close(&self) {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Release);
+        for room in rooms.values() {
+            room.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Whether waiting is over here: what stands now is the answer.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// How many tickets are waited for.

@@ -93,6 +93,10 @@ impl Watch {
             self.done = matches!(view.status, "redeemed" | "cancelled" | "expired" | "failed");
             let key = format!("{}{:?}{:?}{}", view.status, view.number, view.user, view.other_user);
             if self.last.as_ref() == Some(&key) {
+                // The page comes back to another node, or to the next process.
+                if self.portal.login.waiters.is_closed() {
+                    return None;
+                }
                 continue;
             }
             self.last = Some(key);

@@ -146,6 +146,7 @@ impl Inner {
         problem: &Problem,
         target: &str,
     ) -> Response<Body> {
+        self.login.metrics.refused(problem.code.as_str());
         let locale = locale(headers, self.settings.branding.locale);
         let mut response = match style {
             Style::Page => self.problem_page(context, locale, problem, target).into_response(),

@@ -105,7 +105,7 @@ pub(super) async fn status(
     let first = portal.login.status(&watched).await?;
     let mut view = first.clone();
     let known = query.seen.as_deref().unwrap_or(first.status);
-    while !wait.is_zero() && view.status == known && view.expires_in > 0 {
+    while !wait.is_zero() && view.status == known && view.expires_in > 0 && !portal.login.waiters.is_closed() {
         let ends = Instant::now() + Duration::from_secs(view.expires_in.unsigned_abs());
         let woken = timeout_at(deadline.min(ends), waiter.changed()).await.is_ok();
         view = portal.login.status(&watched).await?;

@@ -1,9 +1,9 @@
-//! The operator's listener: probes and public keys, on loopback or an address that only the operator reaches.
+//! The operator's listener: probes, metrics and public keys, on loopback or an address that only the operator reaches.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,15 +11,23 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{error, info};
 
+use crate::proxy::resources::Resources;
 use crate::proxy::snapshot::Snapshot;
+use crate::telemetry::metrics::Moment;
 
 /// A running operator's listener; ends with the process.
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
-    draining: Arc<AtomicBool>,
+}
+
+/// What a gateway can be asked.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) resources: Arc<Resources>,
 }
 
 /// The address cannot be listened on.
@@ -28,12 +36,6 @@ pub struct Admin {
 pub struct AdminError {
     address: SocketAddr,
     source: std::io::Error,
-}
-
-#[derive(Clone)]
-struct Probes {
-    snapshot: Arc<Snapshot>,
-    draining: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,47 +50,60 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError`].
-    pub async fn start(address: SocketAddr, snapshot: Arc<Snapshot>) -> Result<Self, AdminError> {
+    pub async fn start(address: SocketAddr, status: Status) -> Result<Self, AdminError> {
         let failed = |source| AdminError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let draining = Arc::new(AtomicBool::new(false));
         let router = Router::new()
             .route("/livez", get(async || "alive\n"))
             .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
             .route("/jwks.json", get(jwks))
-            .with_state(Probes {
-                snapshot,
-                draining: Arc::clone(&draining),
-            });
+            .with_state(status);
         tokio::spawn(async move { axum::serve(listener, router).await });
         info!(%address, "operator's listener");
-        Ok(Self { address, draining })
+        Ok(Self { address })
     }
 
     /// The bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
 
-    /// Not ready from now on: a stop has begun.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+impl Status {
+    /// Why requests should go elsewhere; empty when this node is ready: revocations are known, the store answers, and no
+    /// stop was announced.
+    pub async fn reasons_against(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if self.resources.is_stopping() {
+            reasons.push("stopping");
+        }
+        if !self.snapshot.load().registry.is_ready() {
+            reasons.push("revocations_unknown");
+        }
+        if self.resources.store.ping().await.is_err() {
+            reasons.push("store_unavailable");
+        }
+        reasons
+    }
+
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// Prometheus's own: a bug.
+    pub fn metrics(&self) -> Result<String, prometheus::Error> {
+        let snapshot = self.snapshot.load();
+        self.resources.metrics.text(Moment {
+            waiting_streams: snapshot.portal.inner().login.limits.waiting_streams(),
+            revocations_fresh: snapshot.registry.is_ready(),
+            audit_unrecorded: self.resources.auditor.unrecorded(),
+        })
     }
 }
 
-/// Ready when requests can be decided: revocations are known, the store answers, and no stop has begun.
-async fn ready(State(probes): State<Probes>) -> Response {
-    let mut reasons = Vec::new();
-    if probes.draining.load(Ordering::Acquire) {
-        reasons.push("stopping");
-    }
-    if !probes.snapshot.registry.is_ready() {
-        reasons.push("revocations_unknown");
-    }
-    if probes.snapshot.portal.inner().login.store.ping().await.is_err() {
-        reasons.push("store_unavailable");
-    }
+async fn ready(State(status): State<Status>) -> Response {
+    let reasons = status.reasons_against().await;
     let ready = reasons.is_empty();
     let status = if ready {
         StatusCode::OK
@@ -103,6 +118,16 @@ async fn ready(State(probes): State<Probes>) -> Response {
         .into_response()
 }
 
-async fn jwks(State(probes): State<Probes>) -> Response {
-    Json(probes.snapshot.keyring.signing.jwks()).into_response()
+async fn metrics(State(status): State<Status>) -> Response {
+    match status.metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            error!(%error, "metrics not written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn jwks(State(status): State<Status>) -> Response {
+    Json(status.snapshot.load().keyring.signing.jwks()).into_response()
 }

@@ -16,6 +16,7 @@ use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::server::ShutdownWatch;
 use pingora::services::listening::Service;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
@@ -72,9 +73,14 @@ impl Door {
         self.tls.is_some()
     }
 
-    /// Accepts until `shutdown` says true; connections that are open then go on, as `connections` knows.
-    pub async fn serve<A>(self, app: Arc<Watched<A>>, mut shutdown: ShutdownWatch, connections: TaskTracker)
-    where
+    /// Accepts until `shutdown` says true; connections that are open then go on, as `connections` knows, until `cut`.
+    pub async fn serve<A>(
+        self,
+        app: Arc<Watched<A>>,
+        mut shutdown: ShutdownWatch,
+        connections: TaskTracker,
+        cut: CancellationToken,
+    ) where
         A: HttpServerApp + Send + Sync + 'static,
     {
         info!(address = %self.address, tls = self.is_tls(), "listening");
@@ -86,12 +92,14 @@ impl Door {
             match accepted {
                 Ok(stream) => {
                     let (app, shutdown, tls) = (Arc::clone(&app), shutdown.clone(), self.tls.clone());
-                    connections.spawn(async move {
+                    let cut = cut.clone();
+                    let connection = async move {
                         if let Some(stream) = establish(stream, tls).await {
                             let serving = Service::handle_event(stream, Arc::clone(&app), shutdown);
                             app.run_connection(serving).await;
                         }
-                    });
+                    };
+                    connections.spawn(async move { cut.run_until_cancelled_owned(connection).await });
                 }
                 Err(error) => {
                     error!(address = %self.address, %error, "accept failed");

@@ -39,12 +39,15 @@ use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::session::registry::Lookup;
 use crate::telemetry::audit::ticket_hash;
+use crate::telemetry::metrics::{InFlight, Metrics};
 
 /// The gateway as Pingora sees it; one for each kind of listener.
 #[derive(Debug, Clone)]
 pub struct Hooks {
     /// The configuration in use.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Everything here is answered with a redirect to HTTPS.
     pub redirect_to_https: bool,
 }
@@ -55,6 +58,7 @@ pub struct RequestState {
     snapshot: Arc<Snapshot>,
     request_id: Arc<str>,
     started: Instant,
+    _in_flight: InFlight,
     /// Set when something was decided: for the log.
     decision: &'static str,
     context: Option<RequestContext>,
@@ -74,6 +78,8 @@ struct Forward {
     upstream_host: Option<String>,
     path_prefix: Option<String>,
     lease: Option<Lease>,
+    /// When the upstream was chosen, until its answer begins.
+    asked: Option<Instant>,
     /// A WebSocket: what follows the head is no body.
     upgrades: bool,
     /// Bytes of the body so far.
@@ -100,6 +106,7 @@ impl ProxyHttp for Hooks {
             snapshot: self.snapshot.load_full(),
             request_id: request_id(),
             started: Instant::now(),
+            _in_flight: self.metrics.begin_request(),
             decision: "none",
             context: None,
             forward: None,
@@ -158,6 +165,7 @@ impl ProxyHttp for Hooks {
         forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
         forward.lease = Some(chosen.lease);
+        forward.asked.get_or_insert_with(Instant::now);
         Ok(Box::new(chosen.peer))
     }
 
@@ -261,7 +269,7 @@ impl ProxyHttp for Hooks {
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestState,
     ) -> Result<()> {
-        let Some(forward) = &ctx.forward else { return Ok(()) };
+        let Some(forward) = &mut ctx.forward else { return Ok(()) };
         if upstream_response.status == StatusCode::SWITCHING_PROTOCOLS && !forward.upgrades {
             // Nobody asked: what follows would be read as answers to the next requests of this client.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
@@ -279,6 +287,10 @@ impl ProxyHttp for Hooks {
             }
             .apply(upstream_response)
             .map(|_| ());
+        }
+        if let (Some(asked), Some(histogram)) = (forward.asked.take(), snapshot.upstream_durations.get(forward.at.site))
+        {
+            histogram.observe(asked.elapsed().as_secs_f64());
         }
         let host = ctx.context.as_ref().map_or("", |context| &context.host);
         let renewed = forward.session.as_ref().and_then(|cached| {
@@ -312,6 +324,9 @@ impl ProxyHttp for Hooks {
                 };
             }
         };
+        if ctx.forward.is_some() && code.status().is_server_error() {
+            self.metrics.upstream_failed(code.as_str());
+        }
         let status = code.status().as_u16();
         if session.response_written().is_some() {
             return FailToProxy {
@@ -346,6 +361,9 @@ impl ProxyHttp for Hooks {
         let status = session
             .response_written()
             .map_or(0, |response| response.status.as_u16());
+        let elapsed = ctx.started.elapsed();
+        self.metrics
+            .end_request(ctx.decision, status, ctx.forward.is_some(), elapsed);
         let head = session.req_header();
         let site = ctx
             .forward
@@ -364,7 +382,7 @@ impl ProxyHttp for Hooks {
             decision = ctx.decision,
             site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
             user = user.map(|user| &*user.session.person.id),
-            duration_ms = u64::try_from(ctx.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             bytes = session.body_bytes_sent(),
             error = error.map(|error| error.etype().as_str()),
         );
@@ -617,6 +635,7 @@ impl Hooks {
             upstream_host: None,
             path_prefix: None,
             lease: None,
+            asked: None,
             upgrades: admitted.class == Class::WebSocket,
             received: 0,
             identity,

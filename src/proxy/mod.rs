@@ -14,6 +14,8 @@ pub mod hooks;
 pub mod normalise;
 pub mod outgoing;
 pub mod raw_head;
+pub mod reload;
+pub mod resources;
 pub mod snapshot;
 pub mod strip;
 pub mod tls;

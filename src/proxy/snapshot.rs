@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use prometheus::Histogram;
 
 use crate::config::Settings;
 use crate::config::settings::Access;
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub plans: Vec<SitePlan>,
     /// Where each site's requests go.
     pub upstreams: Vec<Arc<Upstreams>>,
+    /// How long they take, by site.
+    pub upstream_durations: Vec<Histogram>,
     /// Header names that clients do not send on.
     pub managed: ManagedNames,
     /// Cookies that stay here.
@@ -52,33 +55,53 @@ pub struct Snapshot {
     pub generation: u64,
 }
 
+/// What a snapshot is made of; the rest follows from the settings.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// For decisions.
+    pub gate: Arc<Gate>,
+    /// Answers below the prefix.
+    pub portal: Portal,
+    /// Sessions.
+    pub registry: Arc<Registry>,
+    /// Keys.
+    pub keyring: Keyring,
+    /// Of each site, in the order of the settings.
+    pub upstreams: Vec<Arc<Upstreams>>,
+    /// The same.
+    pub upstream_durations: Vec<Histogram>,
+    /// Number of this configuration.
+    pub generation: u64,
+}
+
 impl Snapshot {
     /// Puts a generation together.
     ///
     /// # Errors
     /// [`PlanError`] for a configuration that no check has seen.
-    pub fn new(
-        settings: Arc<Settings>,
-        gate: Arc<Gate>,
-        portal: Portal,
-        registry: Arc<Registry>,
-        keyring: Keyring,
-        generation: u64,
-    ) -> Result<Self, PlanError> {
+    pub fn new(parts: Parts) -> Result<Self, PlanError> {
+        let Parts {
+            settings,
+            gate,
+            portal,
+            registry,
+            keyring,
+            upstreams,
+            upstream_durations,
+            generation,
+        } = parts;
         let plans = settings
             .sites
             .iter()
             .map(|site| SitePlan::of(&settings, site))
             .collect::<Result<_, _>>()?;
-        let upstreams = settings
-            .sites
-            .iter()
-            .enumerate()
-            .map(|(place, site)| Arc::new(Upstreams::new(site, place)));
         let hsts = settings.server.hsts.filter(|_| settings.https());
         Ok(Self {
             plans,
-            upstreams: upstreams.collect(),
+            upstreams,
+            upstream_durations,
             managed: ManagedNames::new(&settings),
             own_cookies: OwnCookies::new(&settings.session.cookie_name),
             names: CookieNames::new(&settings),

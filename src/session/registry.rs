@@ -17,6 +17,7 @@ use crate::session::seal::SealingRing;
 use crate::session::token::{Limits, Session, SessionId};
 use crate::store::{Revocation, RevocationKind, Store, StoreError, User};
 use crate::telemetry::clock::Clock;
+use crate::telemetry::metrics::Metrics;
 
 /// The sessions of one node.
 #[derive(Debug)]
@@ -28,9 +29,10 @@ pub struct Registry {
     limits: Limits,
     /// How old the knowledge of revocations may be, in seconds.
     tolerance: i64,
-    cache: SessionCache,
-    revocations: Revocations,
+    cache: Arc<SessionCache>,
+    revocations: Arc<Revocations>,
     changed: Arc<Notify>,
+    metrics: Arc<Metrics>,
 }
 
 /// What became of a session cookie.
@@ -53,22 +55,42 @@ impl Registry {
         clock: Clock,
         names: &CookieNames,
         changed: Arc<Notify>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4);
-        let session = &settings.session;
         Self {
             store,
             ring,
             clock,
             cookie_name: names.session.clone(),
-            limits: Limits {
-                lifetime: seconds(session.lifetime),
-                idle_timeout: seconds(session.idle_timeout),
-            },
-            tolerance: seconds(session.revocation_delay).saturating_add(seconds(session.store_outage)),
-            cache: SessionCache::new(CACHED_SESSIONS),
-            revocations: Revocations::default(),
+            limits: limits(settings),
+            tolerance: tolerance(settings),
+            cache: Arc::new(SessionCache::new(CACHED_SESSIONS)),
+            revocations: Arc::default(),
             changed,
+            metrics,
+        }
+    }
+
+    /// The same sessions under another configuration: what is cached and what is revoked stays known.
+    #[must_use]
+    pub fn renewed(&self, settings: &Settings, ring: Arc<SealingRing>, names: &CookieNames) -> Self {
+        // The cache does not know by which name a cookie came, and the name is part of what a cookie is sealed with.
+        let same_name = self.cookie_name == names.session;
+        Self {
+            store: self.store.clone(),
+            ring,
+            clock: self.clock.clone(),
+            cookie_name: names.session.clone(),
+            limits: limits(settings),
+            tolerance: tolerance(settings),
+            cache: if same_name {
+                Arc::clone(&self.cache)
+            } else {
+                Arc::new(SessionCache::new(CACHED_SESSIONS))
+            },
+            revocations: Arc::clone(&self.revocations),
+            changed: Arc::clone(&self.changed),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -150,6 +172,7 @@ impl Registry {
         self.store
             .end_session(&session.id.to_text(), reason, self.clock.now())
             .await?;
+        self.metrics.sessions_ended(reason, 1);
         // Here at once; elsewhere as soon as it is read.
         self.revocations.add(Revoked::Session(session.id), session.expires_at);
         self.changed.notify_one();
@@ -163,6 +186,7 @@ impl Registry {
     pub async fn end_all(&self, session: &Session, reason: &str) -> Result<u64, StoreError> {
         let now = self.clock.now();
         let ended = self.store.end_sessions_of(&session.person.id, reason, now).await?;
+        self.metrics.sessions_ended(reason, ended);
         let user = session.person.id.clone();
         self.revocations.add(Revoked::Session(session.id), session.expires_at);
         self.revocations
@@ -231,6 +255,22 @@ impl Registry {
             None => error!(seq = revocation.seq, "a revoked session has no readable id"),
         }
     }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        lifetime: seconds(settings.session.lifetime),
+        idle_timeout: seconds(settings.session.idle_timeout),
+    }
+}
+
+fn tolerance(settings: &Settings) -> i64 {
+    let session = &settings.session;
+    seconds(session.revocation_delay).saturating_add(seconds(session.store_outage))
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4)
 }
 
 impl From<User> for crate::identity::person::Person {

@@ -109,6 +109,7 @@ async fn open_sqlite(mut target: Target) -> Result<Store, StoreError> {
         writer,
         reader,
         engine: Engine::Sqlite,
+        metrics: None,
     })
 }
 
@@ -127,6 +128,7 @@ async fn open_postgres(url: &str) -> Result<Store, StoreError> {
         writer: pool.clone(),
         reader: pool,
         engine: Engine::Postgres,
+        metrics: None,
     })
 }
 

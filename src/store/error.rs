@@ -48,6 +48,20 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// In metrics; `None` for what is an answer and no failure.
+    pub(crate) const fn label(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Newer { .. } => "newer",
+            Self::ReadOnly => "read_only",
+            Self::Full => "full",
+            Self::Locked => "locked",
+            Self::Broken(_) => "broken",
+            Self::Conflict { .. } => return None,
+        })
+    }
+
     /// Whether the same call may succeed in a moment, with nobody doing anything.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

@@ -28,6 +28,7 @@ mod ticket;
 mod tickets;
 mod users;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -44,6 +45,8 @@ pub use sessions::SessionRow;
 pub use ticket::{Confirmation, EndedTicket, NewTicket, Rescan, Ticket, TicketState};
 pub use users::{NewUser, User, UserChange, fold_username};
 
+use crate::telemetry::metrics::Metrics;
+
 /// The durable state. Cheap to clone; all clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -51,11 +54,13 @@ pub struct Store {
     writer: AnyPool,
     reader: AnyPool,
     engine: Engine,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// A write transaction over several statements. Dropped without [`WriteTx::commit`], nothing happened.
 pub struct WriteTx {
     inner: sqlx::Transaction<'static, Any>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// What runs once at a time. Taken in this order, before any other row is touched.
@@ -90,6 +95,15 @@ impl Store {
         Ok(store)
     }
 
+    /// Counts failures from now on.
+    #[must_use]
+    pub fn counted_by(self, metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics: Some(metrics),
+            ..self
+        }
+    }
+
     /// Asks for one row: whether the store answers.
     ///
     /// # Errors
@@ -108,29 +122,40 @@ impl Store {
 
     /// Begins a write transaction: immediately exclusive on SQLite, `READ COMMITTED` on PostgreSQL.
     pub(crate) async fn begin(&self) -> Result<WriteTx, StoreError> {
-        bounded(async {
+        counted(self.metrics.as_deref(), async {
             let begun = match self.engine {
                 Engine::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await,
                 Engine::Postgres => self.writer.begin().await,
             };
-            Ok(WriteTx { inner: begun? })
+            Ok(WriteTx {
+                inner: begun?,
+                metrics: self.metrics.clone(),
+            })
         })
         .await
     }
 
     async fn fetch_optional(&self, query: Statement) -> Result<Option<AnyRow>, StoreError> {
-        bounded(async { Ok(query.fetch_optional(&self.reader).await?) }).await
+        counted(self.metrics.as_deref(), async {
+            Ok(query.fetch_optional(&self.reader).await?)
+        })
+        .await
     }
 
     async fn fetch_all(&self, query: Statement) -> Result<Vec<AnyRow>, StoreError> {
-        bounded(async { Ok(query.fetch_all(&self.reader).await?) }).await
+        counted(self.metrics.as_deref(), async {
+            Ok(query.fetch_all(&self.reader).await?)
+        })
+        .await
     }
 
     /// Runs one writing statement; says how many rows it changed.
     async fn execute(&self, query: Statement) -> Result<u64, StoreError> {
-        bounded(async { Ok(query.execute(&self.writer).await?) })
-            .await
-            .map(|done: AnyQueryResult| done.rows_affected())
+        counted(self.metrics.as_deref(), async {
+            Ok(query.execute(&self.writer).await?)
+        })
+        .await
+        .map(|done: AnyQueryResult| done.rows_affected())
     }
 }
 
@@ -140,7 +165,7 @@ impl WriteTx {
     /// # Errors
     /// The transaction did not happen, except after [`StoreError::TimedOut`], when it may have.
     pub async fn commit(self) -> Result<(), StoreError> {
-        bounded(async { Ok(self.inner.commit().await?) }).await
+        counted(self.metrics.as_deref(), async { Ok(self.inner.commit().await?) }).await
     }
 
     /// Waits until nobody else holds `lock`, and holds it until the transaction ends.
@@ -164,15 +189,24 @@ impl WriteTx {
     }
 
     async fn fetch_optional(&mut self, query: Statement) -> Result<Option<AnyRow>, StoreError> {
-        bounded(async { Ok(query.fetch_optional(&mut *self.inner).await?) }).await
+        counted(self.metrics.as_deref(), async {
+            Ok(query.fetch_optional(&mut *self.inner).await?)
+        })
+        .await
     }
 
     async fn fetch_all(&mut self, query: Statement) -> Result<Vec<AnyRow>, StoreError> {
-        bounded(async { Ok(query.fetch_all(&mut *self.inner).await?) }).await
+        counted(self.metrics.as_deref(), async {
+            Ok(query.fetch_all(&mut *self.inner).await?)
+        })
+        .await
     }
 
     async fn execute(&mut self, query: Statement) -> Result<u64, StoreError> {
-        let done: AnyQueryResult = bounded(async { Ok(query.execute(&mut *self.inner).await?) }).await?;
+        let done: AnyQueryResult = counted(self.metrics.as_deref(), async {
+            Ok(query.execute(&mut *self.inner).await?)
+        })
+        .await?;
         Ok(done.rows_affected())
     }
 }
@@ -196,6 +230,17 @@ impl Lock {
 
 /// A statement with its bound values.
 type Statement = Query<'static, Any, AnyArguments>;
+
+async fn counted<T>(
+    metrics: Option<&Metrics>,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    bounded(work).await.inspect_err(|error| {
+        if let (Some(metrics), Some(kind)) = (metrics, error.label()) {
+            metrics.store_failed(kind);
+        }
+    })
+}
 
 async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(STATEMENT_LIMIT, work)

@@ -16,6 +16,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::telemetry::metrics::Metrics;
+
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuditKind {
@@ -107,6 +109,7 @@ pub struct Auditor {
     closing: Arc<watch::Sender<bool>>,
     done: watch::Receiver<bool>,
     unrecorded: Arc<AtomicU64>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// The beginning of the SHA-256 of a ticket's id: events of one login can be put together, and nobody can redeem it.
@@ -238,11 +241,24 @@ impl Auditor {
             closing: Arc::new(closing),
             done,
             unrecorded,
+            metrics: None,
+        }
+    }
+
+    /// Counts from now on what it records.
+    #[must_use]
+    pub fn counted_by(self, metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics: Some(metrics),
+            ..self
         }
     }
 
     /// Records an event, without waiting.
     pub fn record(&self, event: AuditEvent) {
+        if let Some(metrics) = &self.metrics {
+            metrics.audited(&event);
+        }
         if let Err(mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) =
             self.queue.try_send(event)
         {

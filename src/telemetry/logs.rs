@@ -4,6 +4,7 @@
 //! blocks, cookies included.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
@@ -23,11 +24,42 @@ pub enum LogError {
     Started,
 }
 
+/// Which lines are written.
+#[derive(Debug)]
+pub struct Filter(EnvFilter);
+
 /// Starts the logs of this process.
 ///
 /// # Errors
 /// See [`LogError`].
 pub fn start(settings: &Log) -> Result<(), LogError> {
+    let filter = filter(settings)?.0;
+    let lines = tracing_subscriber::fmt().with_writer(io::stderr);
+    let (started, replace): (_, Replace) = match settings.format {
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            let lines = lines.with_env_filter(filter).with_filter_reloading();
+            let handle = lines.reload_handle();
+            (lines.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        LogFormat::Text => {
+            let lines = lines.with_ansi(io::stderr().is_terminal());
+            let lines = lines.with_env_filter(filter).with_filter_reloading();
+            let handle = lines.reload_handle();
+            (lines.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+    };
+    started.map_err(|_| LogError::Started)?;
+    // Started once, so set once.
+    let _ = REPLACE.set(replace);
+    Ok(())
+}
+
+/// The filter of these settings.
+///
+/// # Errors
+/// [`LogError::Level`].
+pub fn filter(settings: &Log) -> Result<Filter, LogError> {
     let bad = |_| LogError::Level {
         level: settings.level.clone(),
     };
@@ -39,14 +71,19 @@ pub fn start(settings: &Log) -> Result<(), LogError> {
             }
         }
     }
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    let started = match settings.format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).try_init(),
-    };
-    started.map_err(|_| LogError::Started)
+    Ok(Filter(filter))
 }
+
+/// Filters by this from now on, where the logs are this module's.
+pub fn replace(filter: Filter) {
+    if let Some(replace) = REPLACE.get() {
+        replace(filter.0);
+    }
+}
+
+type Replace = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// The subscriber is the process's own, and so is the way to its filter.
+static REPLACE: OnceLock<Replace> = OnceLock::new();
 
 const QUIET: [&str; 4] = ["pingora_core=warn", "pingora_proxy=off", "sqlx=warn", "h2=warn"];

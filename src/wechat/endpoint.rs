@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::telemetry::metrics::Metrics;
 use crate::wechat::codes::Class;
 
 /// One call of WeChat's server API.
@@ -111,6 +112,12 @@ impl CallResult {
 }
 
 impl Observer for Unobserved {}
+
+impl Observer for Metrics {
+    fn called(&self, endpoint: Endpoint, result: CallResult, elapsed: Duration) {
+        self.wechat_called(endpoint.as_str(), result.label(), elapsed);
+    }
+}
 
 /// The longest JSON answer is a few hundred bytes.
 const JSON_LIMIT: usize = 64 * 1024;

@@ -74,6 +74,11 @@ impl MiniProgram {
         }
     }
 
+    /// Whether both share token, pauses and quota.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.app, &other.app)
+    }
+
     /// AppID.
     pub fn app_id(&self) -> &str {
         self.app.tokens.app_id()

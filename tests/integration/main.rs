@@ -17,6 +17,7 @@ mod forward_auth;
 mod health;
 mod login;
 mod no_script;
+mod operations;
 mod people;
 mod session;
 mod support;

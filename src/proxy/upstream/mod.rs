@@ -51,7 +51,7 @@ pub struct Chosen<'a> {
 }
 
 impl Upstreams {
-    /// Of a site; `group` is its place in the configuration.
+    /// Of a site; `group` is a number that no other upstreams of this process have.
     pub fn new(site: &Site, group: usize) -> Self {
         let upstreams = Self {
             site: site.name.clone(),
@@ -68,6 +68,12 @@ impl Upstreams {
             .filter_map(|(target, address)| Some((target, literal(address)?)));
         upstreams.take(known.collect());
         upstreams
+    }
+
+    /// Whether these are the upstreams of this site: then what is known about them, and their open connections, go on
+    /// under another configuration.
+    pub fn are_of(&self, site: &Site) -> bool {
+        self.site == site.name && self.targets == site.upstreams && self.options == site.upstream
     }
 
     /// An address for this client's request, another than the one that it could not reach before; `None` when none is

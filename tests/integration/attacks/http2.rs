@@ -172,6 +172,26 @@ async fn events_arrive_one_by_one() {
     }
 }
 
+#[tokio::test]
+async fn a_stream_ends_with_its_session_and_the_connection_goes_on() {
+    let stage = Stage::https().await;
+    let cookie = stage.login(ALICE).await;
+    let (_pieces, play) = mpsc::channel(1);
+    stage.upstream.on("/events", Play::Stream(play));
+    let mut client = Client::open(&stage).await;
+    let response = client.start(get("/events").header("cookie", &cookie), None).await;
+    let mut stream = response.await.unwrap().into_body();
+    let logout = Request::post(format!("https://{HOST}/.menshen/logout"))
+        .header("cookie", &cookie)
+        .header("sec-fetch-site", "same-origin");
+    assert_eq!(client.ask(logout, None).await.unwrap().status, 303);
+    let ended = tokio::time::timeout(PATIENCE, stream.data())
+        .await
+        .expect("an end in time");
+    assert!(!matches!(ended, Some(Ok(data)) if !data.is_empty()));
+    assert_eq!(client.ask(get("/public/"), None).await.unwrap().status, 200);
+}
+
 /// What the frames of HTTP/2 can say and a line of HTTP/1.1 cannot.
 #[tokio::test]
 async fn what_an_upstream_of_1_1_could_read_differently_is_refused() {

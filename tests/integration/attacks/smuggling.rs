@@ -19,7 +19,6 @@ fn assert_nothing_smuggled(stage: &Stage, case: &str) {
 
 /// Refused with 400 before anything reaches the upstream, and the connection ends.
 async fn refused(stage: &Stage, request: &[u8], case: &str) {
-    println!("{case}");
     let mut wire = stage.connect().await;
     wire.send(request).await;
     let answer = wire.answer().await;

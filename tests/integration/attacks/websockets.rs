@@ -120,3 +120,43 @@ async fn a_refused_handshake_is_an_ordinary_answer() {
     let (_, answer) = open(&stage, "/public/ws", "").await;
     assert_eq!((answer.status, answer.text()), (403, "no".to_owned()));
 }
+
+/// oauth2-proxy #2996: what was opened by a session does not outlive it, however it ends and whatever is sent on it.
+#[tokio::test]
+async fn sockets_and_streams_end_with_their_session() {
+    for logout in [true, false] {
+        let stage = Stage::plain().await;
+        let cookie = stage.login(ALICE).await;
+        let own = format!("Cookie: {cookie}\r\nOrigin: http://app.test\r\n");
+        stage.upstream.on("/ws", Play::WebSocket { lines: String::new() });
+        stage
+            .upstream
+            .on("/public/ws", Play::WebSocket { lines: String::new() });
+        let (_pieces, play) = tokio::sync::mpsc::channel(1);
+        stage.upstream.on("/events", Play::Stream(play));
+        let (mut socket, answer) = open(&stage, "/ws", &own).await;
+        assert_eq!(answer.status, 101);
+        let (mut anonymous, answer) = open(&stage, "/public/ws", "").await;
+        assert_eq!(answer.status, 101);
+        let mut events = stage.connect().await;
+        events
+            .send(format!("GET /events HTTP/1.1\r\nHost: {HOST}\r\n{own}\r\n"))
+            .await;
+        assert_eq!(events.head().await.status, 200);
+        if logout {
+            let lines = format!("{own}Sec-Fetch-Site: same-origin\r\n");
+            let answer = stage
+                .post(HOST, "/.menshen/logout", &lines, &serde_json::json!({}))
+                .await;
+            assert_eq!(answer.status, 303);
+        } else {
+            // The absolute end.
+            stage.world.clock.advance(15 * 24 * 60 * 60);
+        }
+        assert!(socket.is_closed().await, "logout: {logout}");
+        assert!(events.is_closed().await, "logout: {logout}");
+        let sent = frame(1, b"still here", Some([1, 2, 3, 4]));
+        anonymous.send(&sent).await;
+        assert_eq!(anonymous.take(sent.len()).await, sent, "nobody's session ended here");
+    }
+}

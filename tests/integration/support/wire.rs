@@ -178,6 +178,11 @@ impl Wire {
         (size > 0).then(|| chunk[line + 2..line + 2 + size].to_vec())
     }
 
+    /// Whether the other side closes without sending anything more.
+    pub async fn is_closed(&mut self) -> bool {
+        self.unread.is_empty() && !self.fill().await
+    }
+
     async fn fill(&mut self) -> bool {
         let read = timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
         let read = read.unwrap_or_else(|_| {

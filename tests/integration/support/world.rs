@@ -277,6 +277,18 @@ impl World {
         &self.text
     }
 
+    /// The running gateway.
+    #[track_caller]
+    pub fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().expect("a running gateway")
+    }
+
+    /// The running gateway, to be stopped while the world goes on.
+    #[track_caller]
+    pub fn take_gateway(&mut self) -> Gateway {
+        self.gateway.take().expect("a running gateway")
+    }
+
     /// What no answer and no log may hold.
     pub fn secrets(&self) -> Vec<String> {
         self.secrets.lock().unwrap().clone()

@@ -1,0 +1,302 @@
+//! What outlives a configuration, and how a generation is made of both.
+//!
+//! A new configuration must not cost anybody anything: sessions, revocations, waiting pages, limits, pools of codes,
+//! WeChat's access tokens and connections to upstreams go on wherever what they were made of stays the same. So a
+//! generation is made from the settings *and* the generation before; what changed is made anew, the rest is shared.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::accounts::Directory;
+use crate::config::Settings;
+use crate::config::settings::{Connection, Wechat};
+use crate::gate::Gate;
+use crate::login::Login;
+use crate::login::codes::Codes;
+use crate::login::keyring::Keyring;
+use crate::login::limits::Limits;
+use crate::login::waiters::Waiters;
+use crate::portal::branding::Branding;
+use crate::portal::pages::data_uri;
+use crate::portal::{Inner, Portal};
+use crate::proxy::gateway::StartError;
+use crate::proxy::snapshot::{Parts, Snapshot};
+use crate::proxy::upstream::Upstreams;
+use crate::session::cookie::CookieNames;
+use crate::session::registry::Registry;
+use crate::store::Store;
+use crate::telemetry::audit::Auditor;
+use crate::telemetry::clock::Clock;
+use crate::telemetry::metrics::Metrics;
+use crate::wechat::{MiniProgram, Transport};
+
+/// What a gateway has from its start to its stop.
+#[derive(Debug)]
+pub struct Resources {
+    /// The one clock.
+    pub clock: Clock,
+    /// State.
+    pub store: Store,
+    /// What happened.
+    pub auditor: Auditor,
+    /// How often.
+    pub metrics: Arc<Metrics>,
+    stopping: AtomicBool,
+    /// Numbers for the connection pools of upstreams.
+    groups: AtomicUsize,
+}
+
+impl Resources {
+    /// Opens the store and starts the audit.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, StartError> {
+        prepare_data_dir(settings)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let store = Store::open(&settings.store.url).await?.counted_by(Arc::clone(&metrics));
+        Ok(Self {
+            clock,
+            auditor: Auditor::start(store.clone()).counted_by(Arc::clone(&metrics)),
+            store,
+            metrics,
+            stopping: AtomicBool::new(false),
+            groups: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether a stop has been announced.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Not ready from now on.
+    pub fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Makes a generation. Looks the names of new upstreams up, and reads the keys, making those that are missing.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing has changed then.
+    pub async fn snapshot(&self, settings: Settings, former: Option<&Snapshot>) -> Result<Snapshot, StartError> {
+        let settings = Arc::new(settings);
+        let branding = Branding::read(&settings.branding)?;
+        let keyring = match former {
+            Some(former) if has_same_keys(&former.settings, &settings) => former.keyring.clone(),
+            _ => {
+                let secret = settings.server.secret.as_ref();
+                Keyring::open(&self.store, secret, settings.identity.algorithm, self.clock.now()).await?
+            }
+        };
+        let names = CookieNames::new(&settings);
+        let ring = Arc::clone(&keyring.sealing);
+        let (registry, changed) = match former {
+            Some(former) => (
+                former.registry.renewed(&settings, ring, &names),
+                Arc::clone(&former.portal.inner().login.revocations_changed),
+            ),
+            None => {
+                let changed = Arc::new(Notify::new());
+                let (store, clock) = (self.store.clone(), self.clock.clone());
+                let metrics = Arc::clone(&self.metrics);
+                let registry = Registry::new(&settings, store, ring, clock, &names, Arc::clone(&changed), metrics);
+                (registry, changed)
+            }
+        };
+        let registry = Arc::new(registry);
+        let former_login = former.map(|former| &*former.portal.inner().login);
+        let login = Arc::new(self.login(&settings, &keyring, &names, changed, former_login)?);
+        let gate = Arc::new(Gate::new(&settings));
+        let portal = Portal::new(Inner {
+            settings: Arc::clone(&settings),
+            gate: Arc::clone(&gate),
+            login,
+            registry: Arc::clone(&registry),
+            signing: Arc::clone(&keyring.signing),
+            branding,
+            connection_logos: connection_logos(&settings),
+            cookies: names,
+        });
+        let parts = Parts {
+            upstreams: self.upstreams(&settings, former).await,
+            upstream_durations: settings
+                .sites
+                .iter()
+                .map(|site| self.metrics.upstream_duration(&site.name))
+                .collect(),
+            settings,
+            gate,
+            portal,
+            registry,
+            keyring,
+            generation: former.map_or(1, |former| former.generation + 1),
+        };
+        Ok(Snapshot::new(parts)?)
+    }
+
+    fn login(
+        &self,
+        settings: &Arc<Settings>,
+        keyring: &Keyring,
+        names: &CookieNames,
+        changed: Arc<Notify>,
+        former: Option<&Login>,
+    ) -> Result<Login, StartError> {
+        let wechat = self.apps(settings, former)?;
+        let ticket_ttl = i64::try_from(settings.login.ticket_ttl.as_secs()).unwrap_or(120);
+        let mut codes = HashMap::new();
+        for connection in &settings.connections {
+            let Some(app) = wechat.get(&connection.id) else {
+                continue;
+            };
+            let pool = former
+                .and_then(|former| former.codes.get(&connection.id))
+                .filter(|pool| pool.are_of(connection, ticket_ttl, app))
+                .cloned()
+                .or_else(|| {
+                    let (scenes, clock) = (Arc::clone(&keyring.scenes), self.clock.clone());
+                    Codes::new(connection, ticket_ttl, scenes, app.clone(), clock)
+                });
+            if let Some(pool) = pool {
+                codes.insert(connection.id.clone(), pool);
+            }
+        }
+        Ok(Login {
+            settings: Arc::clone(settings),
+            clock: self.clock.clone(),
+            store: self.store.clone(),
+            directory: Directory::new(self.store.clone()),
+            scenes: Arc::clone(&keyring.scenes),
+            ring: Arc::clone(&keyring.sealing),
+            cookies: names.clone(),
+            waiters: former.map_or_else(Waiters::default, |former| former.waiters.clone()),
+            limits: former.map_or_else(
+                || Limits::new(&settings.limits),
+                |former| former.limits.renewed(&settings.limits),
+            ),
+            auditor: self.auditor.clone(),
+            metrics: Arc::clone(&self.metrics),
+            wechat,
+            codes,
+            revocations_changed: changed,
+        })
+    }
+
+    /// One client per AppID: connections that share an app share its token and its quota. An app that stays keeps them.
+    fn apps(&self, settings: &Settings, former: Option<&Login>) -> Result<HashMap<String, MiniProgram>, StartError> {
+        let former = former.filter(|former| reaches_wechat_as(&former.settings.wechat, &settings.wechat));
+        let transport = Transport::new(&settings.wechat)?.observed_by(Arc::clone(&self.metrics) as _);
+        let transport = Arc::new(transport);
+        let mut by_app: HashMap<&str, MiniProgram> = HashMap::new();
+        let mut by_connection = HashMap::new();
+        for connection in &settings.connections {
+            let app = by_app.entry(&connection.app_id).or_insert_with(|| {
+                former.and_then(|former| app_of(former, connection)).unwrap_or_else(|| {
+                    let secret = connection.app_secret.clone();
+                    MiniProgram::new(Arc::clone(&transport), connection.app_id.as_str(), secret)
+                })
+            });
+            by_connection.insert(connection.id.clone(), app.clone());
+        }
+        Ok(by_connection)
+    }
+
+    /// Those of a site that stays go on, with what is known about their health and with their open connections.
+    async fn upstreams(&self, settings: &Settings, former: Option<&Snapshot>) -> Vec<Arc<Upstreams>> {
+        let known = former.map_or(&[][..], |former| &former.upstreams);
+        let mut all: Vec<Arc<Upstreams>> = Vec::new();
+        for site in &settings.sites {
+            let stays = known.iter().find(|upstreams| upstreams.are_of(site));
+            if let Some(upstreams) = stays {
+                all.push(Arc::clone(upstreams));
+                continue;
+            }
+            let upstreams = Upstreams::new(site, self.groups.fetch_add(1, Ordering::Relaxed));
+            upstreams.resolve().await;
+            all.push(Arc::new(upstreams));
+        }
+        all
+    }
+}
+
+/// The app of a connection as another generation had it.
+fn app_of(login: &Login, connection: &Connection) -> Option<MiniProgram> {
+    let same =
+        |other: &&Connection| other.app_id == connection.app_id && is_same(&other.app_secret, &connection.app_secret);
+    let other = login.settings.connections.iter().find(same)?;
+    login.wechat.get(&other.id).cloned()
+}
+
+fn reaches_wechat_as(one: &Wechat, other: &Wechat) -> bool {
+    let Wechat {
+        api_base,
+        open_base,
+        mp_base,
+        proxy,
+        timeout,
+    } = one;
+    *api_base == other.api_base
+        && *open_base == other.open_base
+        && *mp_base == other.mp_base
+        && *timeout == other.timeout
+        && is_same_option(proxy.as_ref(), other.proxy.as_ref())
+}
+
+fn has_same_keys(one: &Settings, other: &Settings) -> bool {
+    one.identity.algorithm == other.identity.algorithm
+        && is_same_option(one.server.secret.as_ref(), other.server.secret.as_ref())
+}
+
+fn is_same_option(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => is_same(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Both are the operator's own; nobody guesses here.
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
+}
+
+/// A logo that cannot be read was reported by `check`; a code without one still works.
+fn connection_logos(settings: &Settings) -> HashMap<String, String> {
+    let mut logos = HashMap::new();
+    for connection in &settings.connections {
+        let Some(path) = &connection.logo else { continue };
+        let media_type = match path.extension().and_then(|text| text.to_str()) {
+            Some("svg") => "image/svg+xml",
+            Some("jpg" | "jpeg") => "image/jpeg",
+            Some("webp") => "image/webp",
+            _ => "image/png",
+        };
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                logos.insert(connection.id.clone(), data_uri(media_type, &bytes));
+            }
+            Err(error) => warn!(connection = connection.id, path = %path.display(), %error, "logo not read"),
+        }
+    }
+    logos
+}
+
+/// 0700: the embedded store and its keys are for nobody else.
+fn prepare_data_dir(settings: &Settings) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let path = &settings.server.data_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StartError::DataDir {
+            path: path.display().to_string(),
+            source,
+        })
+}
