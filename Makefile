@@ -18,24 +18,24 @@ demo: build ## Gateway, WeChat stand-in, simulated phone and an old application,
 	@exec $(CARGO) run --quiet --locked -- demo --listen '$(LISTEN)'
 
 build: ## A debug build: what the demo and the tests use
-	@tools/need cargo cc cmake
+	@.ci/need cargo cc cmake
 	@[ -d "$${CARGO_TARGET_DIR:-target}/debug" ] || echo 'The first build compiles every dependency and takes some minutes.'
 	@$(CARGO) build --locked
 
 test: ## All tests, the browser's included; the runner's summary comes last
-	@tools/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy
+	@.ci/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked --no-fail-fast $(TESTS); \
 	else \
-		tools/test-totals $(CARGO) test --locked --no-fail-fast --lib --bins --tests -- $(TESTS); \
+		.ci/test-totals $(CARGO) test --locked --no-fail-fast --lib --bins --tests -- $(TESTS); \
 	fi
 
 bench: ## What a request and a login page cost; compares with the run before
-	@tools/need cargo cc cmake
+	@.ci/need cargo cc cmake
 	$(CARGO) bench --locked --bench gate -- --warm-up-time 1 --measurement-time 2
 
 lint: ## Format, clippy with and without the sandbox, rustdoc, licences and advisories (with cargo-deny)
-	@tools/need cargo cc cmake
+	@.ci/need cargo cc cmake
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features -- -D warnings

@@ -52,15 +52,12 @@ pub(super) fn run(path: &Path, question: &Question, out: &mut impl Write) -> u8 
         check::run(path, false, &mut errors, colour);
         return WRONG_USAGE;
     };
-    let (secure, authority, target) = match split_url(question.url.as_bytes()) {
-        Ok(parts) => parts,
-        Err(_) => {
-            complain(&format!(
-                "{:?} is no http or https address; write it whole, for example https://wiki.example.com/page",
-                question.url
-            ));
-            return WRONG_USAGE;
-        }
+    let Ok((secure, authority, target)) = split_url(question.url.as_bytes()) else {
+        complain(&format!(
+            "{:?} is no http or https address; write it whole, for example https://wiki.example.com/page",
+            question.url
+        ));
+        return WRONG_USAGE;
     };
     let user = match &question.user {
         Some(name) => match find_user(&settings, name) {

@@ -93,14 +93,14 @@ impl Door {
                 Ok(stream) => {
                     let (app, shutdown, tls) = (Arc::clone(&app), shutdown.clone(), self.tls.clone());
                     let cut = cut.clone();
-                    let connection = async move {
+                    // On the heap once, instead of moved through every layer that waits for it.
+                    let connection = Box::pin(async move {
                         if let Some(stream) = establish(stream, tls).await {
                             let serving = Service::handle_event(stream, Arc::clone(&app), shutdown);
                             app.run_connection(serving).await;
                         }
-                    };
-                    // Boxed: whatever is put around such a future would hold it twice.
-                    connections.spawn(cut.run_until_cancelled_owned(Box::pin(connection)));
+                    });
+                    connections.spawn(async move { cut.run_until_cancelled_owned(connection).await });
                 }
                 Err(error) => {
                     error!(address = %self.address, %error, "accept failed");

@@ -36,19 +36,19 @@ upstreams = ["http://10.0.0.5:8080"]
         Self(directory)
     }
 
-    fn ask(&self, question: Question) -> (u8, String) {
+    fn ask(&self, question: &Question) -> (u8, String) {
         let mut out = Vec::new();
-        let code = run(&self.0.path().join("menshen.toml"), &question, &mut out);
+        let code = run(&self.0.path().join("menshen.toml"), question, &mut out);
         (code, String::from_utf8(out).unwrap())
     }
 
     fn explain(&self, method: &str, url: &str) -> Value {
-        let (code, text) = self.ask(question(method, url));
+        let (code, text) = self.ask(&question(method, url));
         assert_eq!(code, DONE, "{url}");
         serde_json::from_str(&text).unwrap()
     }
 
-    fn employ(&self, new: NewUser, disabled: bool) {
+    fn employ(&self, new: &NewUser, disabled: bool) {
         let url = format!("sqlite:{}", self.0.path().join("menshen.db").display());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -57,7 +57,7 @@ upstreams = ["http://10.0.0.5:8080"]
         runtime.block_on(async {
             let store = Store::open(&url.into()).await.unwrap();
             let id = new.id.clone();
-            store.insert_user(&new).await.unwrap();
+            store.insert_user(new).await.unwrap();
             if disabled {
                 store.set_disabled(&id, true, "test", 1).await.unwrap();
             }
@@ -215,7 +215,7 @@ fn a_script_is_answered_otherwise_than_a_page() {
         script: true,
         ..question("GET", "https://wiki.example.com/api")
     };
-    let said: Value = serde_json::from_str(&place.ask(asked).1).unwrap();
+    let said: Value = serde_json::from_str(&place.ask(&asked).1).unwrap();
     assert_eq!(
         (&said["decision"], &said["status"]),
         (&json!("unauthorized"), &json!(401))
@@ -237,14 +237,14 @@ fn the_path_is_the_one_that_is_matched_and_its_readings_are_told() {
 #[test]
 fn conditions_are_told_one_by_one_for_the_person_and_the_address() {
     let place = Place::new(ROUTES);
-    place.employ(alice(), false);
+    place.employ(&alice(), false);
     let ask = |client: &str, user: &str| {
         let asked = Question {
             user: Some(user.to_owned()),
             client: client.parse().ok(),
             ..question("POST", "https://wiki.example.com/admin/x")
         };
-        let (code, text) = place.ask(asked);
+        let (code, text) = place.ask(&asked);
         assert_eq!(code, DONE);
         serde_json::from_str::<Value>(&text).unwrap()
     };
@@ -270,7 +270,7 @@ fn conditions_are_told_one_by_one_for_the_person_and_the_address() {
 #[test]
 fn headers_have_the_values_that_the_application_would_get() {
     let place = Place::new(ROUTES);
-    place.employ(alice(), false);
+    place.employ(&alice(), false);
     let value = |said: &Value, name: &str| {
         let headers = said["headers"].as_array().unwrap();
         headers.iter().find(|header| header["name"] == name).unwrap()["value"].clone()
@@ -279,7 +279,7 @@ fn headers_have_the_values_that_the_application_would_get() {
         user: Some("alice".to_owned()),
         ..question("GET", "https://wiki.example.com:8443/")
     };
-    let said: Value = serde_json::from_str(&place.ask(asked).1).unwrap();
+    let said: Value = serde_json::from_str(&place.ask(&asked).1).unwrap();
     for (name, expected) in [
         ("Remote-User", json!("alice")),
         ("Remote-Name", json!("%E7%8E%8B%E5%B0%8F%E6%98%8E")),
@@ -300,12 +300,12 @@ fn headers_have_the_values_that_the_application_would_get() {
 #[test]
 fn a_disabled_person_is_nobody() {
     let place = Place::new(ROUTES);
-    place.employ(alice(), true);
+    place.employ(&alice(), true);
     let asked = Question {
         user: Some("alice".to_owned()),
         ..question("GET", "https://wiki.example.com/")
     };
-    let said: Value = serde_json::from_str(&place.ask(asked).1).unwrap();
+    let said: Value = serde_json::from_str(&place.ask(&asked).1).unwrap();
     assert_eq!(said["decision"], "login_page");
     assert!(said["reason"].as_str().unwrap().contains("disabled"));
 }
@@ -320,15 +320,15 @@ fn what_is_no_address_and_who_is_nobody_end_with_their_codes() {
         "ftp://wiki.example.com/",
         "https://u@wiki.example.com/",
     ] {
-        assert_eq!(place.ask(question("GET", url)), (WRONG_USAGE, String::new()), "{url}");
+        assert_eq!(place.ask(&question("GET", url)), (WRONG_USAGE, String::new()), "{url}");
     }
     let asked = Question {
         user: Some("nobody".to_owned()),
         ..question("GET", "https://wiki.example.com/")
     };
-    assert_eq!(place.ask(asked).0, FAILED);
+    assert_eq!(place.ask(&asked).0, FAILED);
     let broken = Place::new("[[sites.routes]]\npath = 7\n");
-    assert_eq!(broken.ask(question("GET", "https://wiki.example.com/")).0, WRONG_USAGE);
+    assert_eq!(broken.ask(&question("GET", "https://wiki.example.com/")).0, WRONG_USAGE);
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn the_text_says_the_same_for_people() {
         json: false,
         ..question("POST", "https://wiki.example.com/admin/x?y")
     };
-    let (code, text) = place.ask(asked);
+    let (code, text) = place.ask(&asked);
     assert_eq!(code, DONE);
     insta::assert_snapshot!(text);
 }

@@ -8,7 +8,7 @@ use crate::config::settings::BindMethod;
 use crate::portal::texts::PageTexts;
 
 #[derive(Template)]
-#[template(path = "bind.html")]
+#[template(config = ".askama.toml", path = "bind.html")]
 pub(super) struct BindForms<'a> {
     pub(super) texts: &'a PageTexts,
     pub(super) methods: &'a [BindMethod],

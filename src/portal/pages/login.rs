@@ -197,7 +197,7 @@ impl LoginPage<'_> {
 }
 
 #[derive(Template)]
-#[template(path = "login.html")]
+#[template(config = ".askama.toml", path = "login.html")]
 struct LoginTemplate<'a> {
     shell: Shell<'a>,
     texts: &'a PageTexts,

@@ -166,7 +166,7 @@ impl LandingPage<'_> {
 }
 
 #[derive(Template)]
-#[template(path = "problem.html")]
+#[template(config = ".askama.toml", path = "problem.html")]
 struct ProblemTemplate<'a> {
     shell: Shell<'a>,
     texts: &'a PageTexts,
@@ -177,7 +177,7 @@ struct ProblemTemplate<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "logout.html")]
+#[template(config = ".askama.toml", path = "logout.html")]
 struct LogoutTemplate<'a> {
     shell: Shell<'a>,
     texts: &'a PageTexts,
@@ -186,7 +186,7 @@ struct LogoutTemplate<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "logged_out.html")]
+#[template(config = ".askama.toml", path = "logged_out.html")]
 struct LoggedOutTemplate<'a> {
     shell: Shell<'a>,
     texts: &'a PageTexts,
@@ -194,7 +194,7 @@ struct LoggedOutTemplate<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "landing.html")]
+#[template(config = ".askama.toml", path = "landing.html")]
 struct LandingTemplate<'a> {
     shell: Shell<'a>,
     texts: &'a PageTexts,

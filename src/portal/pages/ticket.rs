@@ -216,7 +216,7 @@ struct Words {
 }
 
 #[derive(Template)]
-#[template(path = "ticket.html")]
+#[template(config = ".askama.toml", path = "ticket.html")]
 struct TicketTemplate<'a> {
     shell: Shell<'a>,
     page: &'a PageTexts,

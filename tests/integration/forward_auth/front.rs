@@ -22,6 +22,7 @@ impl Front {
     /// Starts what `command` says once `write` has put its files into a fresh directory. Another process may take the
     /// free port in between, so that a proxy which ends at once is started again.
     pub async fn start(write: impl Fn(&Path, SocketAddr), command: impl Fn(&Path) -> Command) -> Self {
+        let mut output = String::new();
         for _ in 0..5 {
             let directory = tempfile::tempdir().unwrap();
             let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -41,9 +42,9 @@ impl Front {
             if front.comes_up().await {
                 return front;
             }
-            eprintln!("{}", front.output());
+            output = front.output();
         }
-        panic!("the proxy does not start");
+        panic!("the proxy does not start:\n{output}");
     }
 
     async fn comes_up(&mut self) -> bool {
@@ -90,7 +91,7 @@ impl Drop for Front {
         let _ = Command::new("kill").arg(self.process.id().to_string()).status();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            eprintln!("{}", self.output());
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), self.output().as_bytes());
         }
     }
 }

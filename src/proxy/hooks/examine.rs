@@ -1,0 +1,171 @@
+//! Reading a request and deciding about it; nothing is written to the client yet.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use http::{Version, header};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use tracing::info;
+
+use super::answers::https_redirect;
+use super::{Hooks, Presented, RequestState, Verdict, credential, find_session, unknown_context};
+use crate::gate::decide::{RequestView, decide};
+use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
+use crate::gate::request_class::{Class, preflight_for};
+use crate::portal::context::{OwnCookieValues, RequestContext};
+use crate::portal::problem::Style;
+use crate::proxy::admission::{Admitted, Head, Refusal};
+use crate::proxy::cookies::{self, Found};
+use crate::proxy::forward_auth;
+
+impl Hooks {
+    /// Reads the request and decides; nothing is written to the client yet.
+    pub(super) async fn examine(&self, session: &Session, ctx: &mut RequestState) -> Verdict {
+        let snapshot = Arc::clone(&ctx.snapshot);
+        let request = session.req_header();
+        let raw = (request.version < Version::HTTP_2).then(|| session.as_downstream().to_h1_raw());
+        let head = Head {
+            method: &request.method,
+            version: request.version,
+            target: request.raw_path(),
+            authority: request.uri.authority().map(http::uri::Authority::as_str),
+            headers: &request.headers,
+            raw: raw.as_deref(),
+            peer: peer(session),
+            tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+        };
+        let admitted = match Admitted::read(&head, &snapshot.trusted, &snapshot.head_limits) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refuse_unread(session, ctx, &head, &refusal),
+        };
+        ctx.style = match admitted.class {
+            Class::Navigation | Class::Submission => Style::Page,
+            Class::Grpc => Style::Grpc,
+            Class::Script | Class::WebSocket => Style::Json,
+        };
+        ctx.request_id = self.request_id(ctx, request, &admitted);
+        let mut context = self.context(ctx, request, &admitted);
+        if forward_auth::is_question(&admitted.target) {
+            // Whatever host it is asked at: outer proxies use the address that they know.
+            let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
+            ctx.decision = verified.decision;
+            ctx.context = Some(verified.context);
+            return Verdict::Answer(verified.response);
+        }
+        let (presented, dead) = find_session(&snapshot, request, &context).await;
+        context.dead_session = dead;
+        context.session_in_doubt = matches!(presented, Presented::Unverifiable);
+        let preflight = preflight_for(&request.method, &request.headers);
+        let decision = decide(
+            &RequestView {
+                method: &request.method,
+                host: &context.host,
+                port: context.port,
+                secure: admitted.secure,
+                certified: false,
+                path: &admitted.target.path,
+                class: admitted.class,
+                origin: origin(&request.headers),
+                preflight_for: preflight.as_ref(),
+                client: admitted.client.for_rules(),
+            },
+            &snapshot.gate,
+            &credential(&presented),
+        );
+        context.session = presented.session().cloned();
+        if self.redirect_to_https && !admitted.secure {
+            ctx.decision = "https_redirect";
+            ctx.context = Some(context.clone());
+            return Verdict::Answer(https_redirect(&snapshot, &context, &admitted));
+        }
+        self.apply(ctx, request, &admitted, context, decision).await
+    }
+
+    /// What the portal needs to know; the decision adds the site.
+    fn context(&self, ctx: &RequestState, request: &RequestHeader, admitted: &Admitted<'_>) -> RequestContext {
+        let names = &ctx.snapshot.names;
+        let one = |name: &str| match cookies::find(&request.headers, name.as_bytes()) {
+            Found::Value(value) => Some(value.to_vec()),
+            Found::Absent | Found::Conflict => None,
+        };
+        let host = admitted.authority.host.clone().into_owned();
+        let own = OwnOrigin {
+            secure: admitted.secure,
+            host: &host,
+            port: admitted.authority.port,
+        };
+        RequestContext {
+            request_id: Arc::clone(&ctx.request_id),
+            address: admitted.client.address,
+            limit_key: admitted.client.limit_key(),
+            port: admitted.authority.port,
+            secure: admitted.secure,
+            site: None,
+            public_host: false,
+            same_origin: is_same_origin_call(&request.headers, &own),
+            session: None,
+            dead_session: false,
+            session_in_doubt: false,
+            cookies: OwnCookieValues {
+                ticket: one(&names.ticket),
+                browser: one(&names.browser),
+                last_user: one(&names.last_user),
+            },
+            host,
+        }
+    }
+
+    /// A trusted peer's id where it has the form of one, else our own.
+    fn request_id(&self, ctx: &RequestState, request: &RequestHeader, admitted: &Admitted<'_>) -> Arc<str> {
+        let sent = request
+            .headers
+            .get("x-request-id")
+            .and_then(|value| value.to_str().ok());
+        match sent {
+            Some(id) if admitted.client.peer_trusted && is_request_id(id) => Arc::from(id),
+            _ => Arc::clone(&ctx.request_id),
+        }
+    }
+
+    fn refuse_unread(&self, session: &Session, ctx: &mut RequestState, head: &Head<'_>, refusal: &Refusal) -> Verdict {
+        ctx.decision = "refused";
+        info!(
+            request_id = &*ctx.request_id,
+            reason = &*refusal.reason,
+            "request refused"
+        );
+        let mut context = unknown_context(&ctx.request_id);
+        context.address = head.peer;
+        context.limit_key = head.peer;
+        let portal = ctx.snapshot.portal.inner();
+        let mut response = portal.refuse(
+            &context,
+            &session.req_header().headers,
+            Style::Json,
+            &refusal.code.into(),
+            "/",
+        );
+        if refusal.closes {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+        }
+        ctx.context = Some(context);
+        Verdict::Answer(response)
+    }
+}
+
+fn peer(session: &Session) -> IpAddr {
+    session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), std::net::SocketAddr::ip)
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}

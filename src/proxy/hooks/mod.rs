@@ -1,0 +1,508 @@
+//! Pingora's hooks. Each is thin: it collects, calls one function, and applies what that says.
+
+mod answers;
+mod apply;
+mod examine;
+mod presented;
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Response, StatusCode, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tracing::info;
+
+use crate::gate::decide::At;
+use crate::identity::outgoing::Outgoing;
+use crate::portal::code::Code;
+use crate::portal::context::{OwnCookieValues, RequestContext};
+use crate::portal::login_page::set_cookies;
+use crate::portal::problem::Style;
+use crate::proxy::bridge;
+use crate::proxy::client_address::ClientAddress;
+use crate::proxy::outgoing::{Forwarding, Returning};
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::upstream::Lease;
+use crate::proxy::watch;
+use crate::session::cache::CachedSession;
+use crate::telemetry::audit::ticket_hash;
+use crate::telemetry::metrics::{InFlight, Metrics};
+
+pub(in crate::proxy) use presented::{Presented, credential, find_session};
+
+/// The gateway as Pingora sees it; one for each kind of listener.
+#[derive(Debug, Clone)]
+pub struct Hooks {
+    /// The configuration in use.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Everything here is answered with a redirect to HTTPS.
+    pub redirect_to_https: bool,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub struct RequestState {
+    snapshot: Arc<Snapshot>,
+    request_id: Arc<str>,
+    started: Instant,
+    _in_flight: InFlight,
+    /// Set when something was decided: for the log.
+    decision: &'static str,
+    context: Option<RequestContext>,
+    forward: Option<Forward>,
+    style: Style,
+}
+
+/// A request that goes to an upstream.
+#[derive(Debug)]
+struct Forward {
+    at: At,
+    client: ClientAddress,
+    secure: bool,
+    authority: String,
+    port: u16,
+    path_and_query: Option<String>,
+    upstream_host: Option<String>,
+    path_prefix: Option<String>,
+    lease: Option<Lease>,
+    /// When the upstream was chosen, until its answer begins.
+    asked: Option<Instant>,
+    /// A WebSocket: what follows the head is no body.
+    upgrades: bool,
+    /// Bytes of the body so far.
+    received: u64,
+    identity: Option<Arc<Outgoing>>,
+    session: Option<Arc<CachedSession>>,
+}
+
+/// What examining a request came to.
+enum Verdict {
+    Forward(Box<Forward>),
+    Answer(Response<Body>),
+    Portal(String),
+}
+
+#[async_trait]
+impl ProxyHttp for Hooks {
+    type CTX = RequestState;
+
+    fn new_ctx(&self) -> RequestState {
+        // The first that is heard of a request: its head was read.
+        watch::head_arrived();
+        RequestState {
+            snapshot: self.snapshot.load_full(),
+            request_id: request_id(),
+            started: Instant::now(),
+            _in_flight: self.metrics.begin_request(),
+            decision: "none",
+            context: None,
+            forward: None,
+            style: Style::Json,
+        }
+    }
+
+    /// None: compression would allocate for every request, and nothing is compressed here.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestState) -> Result<()> {
+        // Off already for clients that want it so (HTTP/1.0, `Connection: close`), and while the gateway stops.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(watch::IDLE.as_secs()));
+        }
+        session.set_read_timeout(Some(CLIENT_SILENCE));
+        session.set_write_timeout(Some(CLIENT_SILENCE));
+        session.set_total_drain_timeout(Some(DRAIN));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestState) -> Result<bool> {
+        match self.examine(session, ctx).await {
+            Verdict::Forward(forward) => {
+                if forward.upgrades {
+                    // Who only listens says nothing for long; what limits the silence of both is the upstream's.
+                    session.set_read_timeout(None);
+                }
+                ctx.forward = Some(*forward);
+                Ok(false)
+            }
+            Verdict::Answer(response) => {
+                self.write(session, ctx, response).await?;
+                Ok(true)
+            }
+            Verdict::Portal(target) => {
+                self.answer_portal(session, ctx, &target).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestState) -> Result<Box<HttpPeer>> {
+        let Some(forward) = &mut ctx.forward else {
+            return Error::e_explain(ErrorType::InternalError, "undecided");
+        };
+        let site = forward.at.site;
+        let (Some(upstreams), Some(settings)) =
+            (ctx.snapshot.upstreams.get(site), ctx.snapshot.settings.sites.get(site))
+        else {
+            return Error::e_explain(ErrorType::InternalError, "no such site");
+        };
+        let Some(chosen) = upstreams.choose(forward.client.address, forward.lease.as_ref()) else {
+            return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
+        };
+        forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
+        forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
+        forward.lease = Some(chosen.lease);
+        forward.asked.get_or_insert_with(Instant::now);
+        Ok(Box::new(chosen.peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        if let Some(lease) = ctx.forward.as_ref().and_then(|forward| forward.lease.as_ref()) {
+            lease.connected();
+        }
+        Ok(())
+    }
+
+    /// Nothing has been sent yet: another address may take the request, whatever its method.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestState,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(forward) = &ctx.forward {
+            if let Some(lease) = &forward.lease {
+                lease.refused();
+            }
+            let upstreams = ctx.snapshot.upstreams.get(forward.at.site);
+            error.set_retry(upstreams.is_some_and(|upstreams| upstreams.has_choice()));
+        }
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let Some(forward) = &ctx.forward else {
+            return Error::e_explain(ErrorType::InternalError, "undecided");
+        };
+        let snapshot = &ctx.snapshot;
+        let prefixed = forward.path_prefix.as_ref().map(|prefix| {
+            let target = forward
+                .path_and_query
+                .as_deref()
+                .unwrap_or_else(|| target_of(session.req_header()));
+            format!("{prefix}{target}")
+        });
+        Forwarding {
+            managed: &snapshot.managed,
+            own_cookies: &snapshot.own_cookies,
+            allowed_headers: snapshot
+                .settings
+                .sites
+                .get(forward.at.site)
+                .map_or(&[], |site| &site.allowed_headers),
+            client: &forward.client,
+            client_headers: &session.req_header().headers,
+            trusted: &snapshot.trusted,
+            secure: forward.secure,
+            host: &forward.authority,
+            upstream_host: forward.upstream_host.as_deref(),
+            port: forward.port,
+            identity: forward.identity.as_deref(),
+            request_id: &ctx.request_id,
+            path_and_query: prefixed.as_deref().or(forward.path_and_query.as_deref()),
+        }
+        .apply(upstream_request)
+    }
+
+    /// Counts a body that comes without a length, or with a false one.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let (Some(body), Some(forward)) = (body, &mut ctx.forward) else {
+            return Ok(());
+        };
+        forward.received = forward.received.saturating_add(body.len() as u64);
+        match body_limit(&ctx.snapshot, forward.at.site) {
+            Some(limit) if forward.received > limit && !forward.upgrades => Err(Error::explain(
+                ErrorType::HTTPStatus(413),
+                "the request body is longer than request_body",
+            )
+            .into_down()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut RequestState,
+    ) -> Result<()> {
+        let Some(forward) = &mut ctx.forward else { return Ok(()) };
+        if upstream_response.status == StatusCode::SWITCHING_PROTOCOLS && !forward.upgrades {
+            // Nobody asked: what follows would be read as answers to the next requests of this client.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "a 101 that nobody asked for").into_up());
+        }
+        let snapshot = &ctx.snapshot;
+        if upstream_response.status.is_informational() {
+            // Browsers keep cookies of a 101, and some those of a 103.
+            return Returning {
+                managed: &snapshot.managed,
+                own_cookies: &snapshot.own_cookies,
+                needs_login: false,
+                document: false,
+                renewed: None,
+                hsts: None,
+            }
+            .apply(upstream_response)
+            .map(|_| ());
+        }
+        if let (Some(asked), Some(histogram)) = (forward.asked.take(), snapshot.upstream_durations.get(forward.at.site))
+        {
+            histogram.observe(asked.elapsed().as_secs_f64());
+        }
+        let host = ctx.context.as_ref().map_or("", |context| &context.host);
+        let renewed = forward.session.as_ref().and_then(|cached| {
+            let token = snapshot.registry.renew(&cached.session, host)?;
+            let now = snapshot.portal.inner().login.clock.now();
+            Some(snapshot.names.set_session(token, cached.session.expires_at - now))
+        });
+        Returning {
+            managed: &snapshot.managed,
+            own_cookies: &snapshot.own_cookies,
+            needs_login: snapshot.needs_login(forward.at),
+            document: ctx.style == Style::Page,
+            renewed: renewed.as_deref(),
+            hsts: snapshot.hsts.as_ref().filter(|_| forward.secure),
+        }
+        .apply(upstream_response)?;
+        if session.req_header().version == Version::HTTP_10 {
+            // Chunks are unknown to it: the body ends with the connection (RFC 9112 §6.1).
+            upstream_response.remove_header(&header::TRANSFER_ENCODING);
+        }
+        upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestState) -> FailToProxy {
+        let (code, reuse) = match failure(error) {
+            Some(code) => (code, false),
+            None => {
+                return FailToProxy {
+                    error_code: 0,
+                    can_reuse_downstream: false,
+                };
+            }
+        };
+        if ctx.forward.is_some() && code.status().is_server_error() {
+            self.metrics.upstream_failed(code.as_str());
+        }
+        let status = code.status().as_u16();
+        if session.response_written().is_some() {
+            return FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            };
+        }
+        // As decided on: the raw one could be an address of another host (`//…`).
+        let normalised = ctx.forward.as_ref().and_then(|forward| forward.path_and_query.clone());
+        let target = normalised.unwrap_or_else(|| target_of(session.req_header()).to_owned());
+        let headers = session.req_header().headers.clone();
+        let context = ctx.context.clone().unwrap_or_else(|| unknown_context(&ctx.request_id));
+        let portal = ctx.snapshot.portal.inner();
+        let response = portal.refuse(&context, &headers, ctx.style, &code.into(), &target);
+        if let Err(error) = self.write(session, ctx, response).await {
+            info!(request_id = &*ctx.request_id, %error, "error page not written");
+        }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: reuse,
+        }
+    }
+
+    /// Method and path: a query may hold codes and tokens.
+    fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
+        let head = session.req_header();
+        let path = self.without_scene(head.uri.path(), ctx);
+        format!("{} {path} ({})", head.method, ctx.request_id)
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
+        let status = session
+            .response_written()
+            .map_or(0, |response| response.status.as_u16());
+        let elapsed = ctx.started.elapsed();
+        self.metrics
+            .end_request(ctx.decision, status, ctx.forward.is_some(), elapsed);
+        let head = session.req_header();
+        let site = ctx
+            .forward
+            .as_ref()
+            .map(|forward| forward.at.site)
+            .or(ctx.context.as_ref().and_then(|c| c.site));
+        let user = ctx.context.as_ref().and_then(|context| context.session.as_ref());
+        info!(
+            target: "access",
+            request_id = &*ctx.request_id,
+            client = ctx.context.as_ref().map(|context| context.address.to_string()),
+            host = ctx.context.as_ref().map(|context| &*context.host),
+            method = head.method.as_str(),
+            path = &*self.without_scene(head.uri.path(), ctx),
+            status,
+            decision = ctx.decision,
+            site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
+            user = user.map(|user| &*user.session.person.id),
+            duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            bytes = session.body_bytes_sent(),
+            error = error.map(|error| error.etype().as_str()),
+        );
+    }
+}
+
+impl Hooks {
+    async fn answer_portal(&self, session: &mut Session, ctx: &mut RequestState, target: &str) -> Result<()> {
+        let Some(context) = ctx.context.clone() else {
+            return Error::e_explain(ErrorType::InternalError, "undecided");
+        };
+        let portal = ctx.snapshot.portal.clone();
+        let mut response = match bridge::read_request(session, target).await? {
+            Ok(request) => portal.answer(context.clone(), request).await,
+            Err(code) => {
+                let headers = session.req_header().headers.clone();
+                portal
+                    .inner()
+                    .refuse(&context, &headers, ctx.style, &code.into(), target)
+            }
+        };
+        if context.dead_session && !response.headers().contains_key(header::SET_COOKIE) {
+            set_cookies(response.headers_mut(), &[ctx.snapshot.names.clear_session()]);
+        }
+        self.write(session, ctx, response).await
+    }
+
+    /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
+    /// scan it, or end it.
+    fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
+        let scenes = &ctx.snapshot.keyring.scenes;
+        match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
+            Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
+            None => Cow::Borrowed(path),
+        }
+    }
+
+    /// Every answer of Menshen's own goes out here.
+    async fn write(&self, session: &mut Session, ctx: &RequestState, mut response: Response<Body>) -> Result<()> {
+        if let Some(hsts) = &ctx.snapshot.hsts
+            && ctx.context.as_ref().is_some_and(|context| context.secure)
+        {
+            let headers = response.headers_mut();
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        bridge::write_response(session, response).await
+    }
+}
+
+/// 128 random bits as text: unique enough to find one request in a year of logs.
+fn request_id() -> Arc<str> {
+    let mut bytes = [0_u8; 16];
+    // Without randomness nothing else works either; the id is for logs only.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    let mut text = String::with_capacity(32);
+    for byte in bytes {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    text.into()
+}
+
+fn target_of(request: &RequestHeader) -> &str {
+    request
+        .uri
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str)
+}
+
+/// What a page of this kind reads while nothing is known about its request.
+fn unknown_context(request_id: &Arc<str>) -> RequestContext {
+    RequestContext {
+        request_id: Arc::clone(request_id),
+        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        limit_key: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        host: String::new(),
+        port: None,
+        secure: false,
+        site: None,
+        public_host: false,
+        same_origin: false,
+        session: None,
+        dead_session: false,
+        session_in_doubt: false,
+        cookies: OwnCookieValues::default(),
+    }
+}
+
+/// Most bytes of a body for a site; `None`: no limit.
+fn body_limit(snapshot: &Snapshot, site: usize) -> Option<u64> {
+    snapshot.settings.sites.get(site)?.request_body
+}
+
+/// What the client is told about a failed exchange; `None` when it is gone and told nothing.
+fn failure(error: &Error) -> Option<Code> {
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(400) | ErrorType::InvalidHTTPHeader) => Some(Code::BadRequest),
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
+        (ErrorSource::Downstream, _) => None,
+        (_, ErrorType::HTTPStatus(413)) => Some(Code::TooLarge),
+        (_, ErrorType::HTTPStatus(400)) => Some(Code::BadRequest),
+        (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+            Some(Code::UpstreamTimeout)
+        }
+        (
+            _,
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert,
+        ) => Some(Code::UpstreamUnavailable),
+        _ => Some(Code::UpstreamFailed),
+    }
+}
+
+/// So long a client may send nothing of a body, or take nothing of an answer.
+const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+const HEX: &[u8; 16] = b"0123456789abcdef";
