@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
@@ -89,10 +90,7 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
         if session.req_header().version > Version::HTTP_10 {
             head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
-        session
-            .write_response_header(Box::new(head), false)
-            .await
-            .map_err(|error| error.into_down())?;
+        write_head(session, head, false).await?;
         return stream(session, body).await;
     }
     let bytes = match body.collect().await {
@@ -103,17 +101,30 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
         head.insert_header(header::CONTENT_LENGTH, bytes.len())?;
     }
     let ends = head_only || bytes.is_empty();
-    session
-        .write_response_header(Box::new(head), ends)
-        .await
-        .map_err(|error| error.into_down())?;
+    write_head(session, head, ends).await?;
     if !ends {
         session
             .write_response_body(Some(bytes), true)
             .await
             .map_err(|error| error.into_down())?;
     }
+    if let ServerSession::H2(stream) = session.downstream_session.as_mut() {
+        // A stream that is dropped while the client still sends is reset, and curl and browsers then report the reset
+        // in place of the answer. HTTP/1.1 is drained by Pingora. Who goes on sending has heard the answer all the same.
+        let _ = stream.drain_request_body().await;
+    }
     Ok(())
+}
+
+async fn write_head(session: &mut Session, head: ResponseHeader, ends: bool) -> Result<()> {
+    let head = Box::new(head);
+    let written = match session.downstream_session.as_mut() {
+        // Pingora's own way ends the stream with an empty frame of data, and to gRPC a status in a head that does not
+        // end the stream is none.
+        ServerSession::H2(stream) if ends => stream.write_response_header(head, true),
+        _ => session.write_response_header(head, ends).await,
+    };
+    written.map_err(|error| error.into_down())
 }
 
 async fn stream(session: &mut Session, mut body: Body) -> Result<()> {

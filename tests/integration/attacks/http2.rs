@@ -271,3 +271,46 @@ async fn requests_of_one_connection_are_not_mixed_up() {
         assert_eq!(seen.headers.one("remote-user"), Some("alice"), "{}", seen.target);
     }
 }
+
+/// gRPC reads the status of a call without answers from a head that ends the stream; another head is a broken answer.
+#[tokio::test]
+async fn a_refused_grpc_call_ends_with_its_head() {
+    let stage = Stage::https().await;
+    let mut client = Client::open(&stage).await;
+    let call = Request::post(format!("https://{HOST}/a.Service/Method"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let response = client.start(call, Some(b"\0\0\0\0\0")).await.await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["grpc-status"], "16");
+    assert!(response.body().is_end_stream(), "data follows the status");
+}
+
+/// A session that ended while somebody filled in a form with a file: they are told so.
+#[tokio::test]
+async fn a_refused_upload_is_answered_and_not_reset() {
+    let stage = Stage::https().await;
+    let client = Client::open(&stage).await;
+    let mut send = client.send.clone().ready().await.unwrap();
+    let upload = Request::post(format!("https://{HOST}/upload")).version(Version::HTTP_2);
+    let (response, mut body) = send.send_request(upload.body(()).unwrap(), false).unwrap();
+    body.send_data(Bytes::from(vec![b'x'; 30_000]), false).unwrap();
+    let (parts, mut answer) = response.await.unwrap().into_parts();
+    assert_eq!(parts.status, StatusCode::UNAUTHORIZED);
+    let mut text = Vec::new();
+    while let Some(data) = answer.data().await {
+        text.extend_from_slice(&data.unwrap());
+    }
+    assert!(String::from_utf8(text).unwrap().contains("login_required"));
+    // The rest of the upload is taken and thrown away, far beyond what the window holds.
+    let mut left = 1_000_000;
+    while left > 0 {
+        body.reserve_capacity(left);
+        let granted = std::future::poll_fn(|context| body.poll_capacity(context)).await;
+        let granted = granted.expect("an open stream").expect("no reset").min(left);
+        body.send_data(Bytes::from(vec![b'x'; granted]), left == granted)
+            .unwrap();
+        left -= granted;
+    }
+    assert_eq!(stage.get("/public/", "").await.status, 200);
+}
