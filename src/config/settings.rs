@@ -585,6 +585,10 @@ pub struct UpstreamOptions {
     pub pass_host: bool,
     /// Certificate and name are verified.
     pub tls_verify: bool,
+    /// PEM file of the authorities that may have signed the certificate; `None`: those of the machine.
+    pub tls_ca: Option<PathBuf>,
+    /// Name to ask for and to verify instead of the address's own.
+    pub tls_name: Option<String>,
     /// HTTP/2 to the upstream.
     pub http2: bool,
 }
