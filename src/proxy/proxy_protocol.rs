@@ -88,9 +88,7 @@ fn read_line(bytes: &[u8]) -> Result<Beginning, PreambleError> {
         _ => return Err(malformed("neither TCP4 nor TCP6 nor UNKNOWN")),
     };
     let (source, _) = addresses.ok_or(malformed("an address"))?;
-    let (port, _) = port(source_port)
-        .zip(port(target_port))
-        .ok_or(malformed("a port"))?;
+    let (port, _) = port(source_port).zip(port(target_port)).ok_or(malformed("a port"))?;
     if words.next().is_some() {
         return Err(malformed("more than two addresses and two ports"));
     }

@@ -49,8 +49,17 @@ pub struct Hooks {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Everything here is answered with a redirect to HTTPS.
+    /// What is served here.
+    pub part: Part,
+}
+
+/// Which part of everything a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// Everything is answered with a redirect to HTTPS.
     pub redirect_to_https: bool,
+    /// Only the host of `public_url` is known.
+    pub public_url_only: bool,
 }
 
 /// One request on its way.

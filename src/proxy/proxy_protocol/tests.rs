@@ -26,9 +26,15 @@ fn six() -> Vec<u8> {
 #[test]
 fn a_line_says_who_the_client_is() {
     for (line, client) in [
-        ("PROXY TCP4 198.51.100.7 192.0.2.1 56324 443\r\n", Some("198.51.100.7:56324")),
+        (
+            "PROXY TCP4 198.51.100.7 192.0.2.1 56324 443\r\n",
+            Some("198.51.100.7:56324"),
+        ),
         ("PROXY TCP4 198.51.100.7 192.0.2.1 0 65535\r\n", Some("198.51.100.7:0")),
-        ("PROXY TCP6 2001:db8::7 2001:db8::1 56324 443\r\n", Some("[2001:db8::7]:56324")),
+        (
+            "PROXY TCP6 2001:db8::7 2001:db8::1 56324 443\r\n",
+            Some("[2001:db8::7]:56324"),
+        ),
         ("PROXY UNKNOWN\r\n", None),
         ("PROXY UNKNOWN ffff::1 anything at all\r\n", None),
     ] {
@@ -81,7 +87,12 @@ fn what_begins_otherwise_is_no_preamble() {
         b"\r\n\r\n\0\r\nQUIT\r",
         b" ",
     ] {
-        assert_eq!(read(bytes), Err(PreambleError::Absent), "{:?}", bytes.escape_ascii().to_string());
+        assert_eq!(
+            read(bytes),
+            Err(PreambleError::Absent),
+            "{:?}",
+            bytes.escape_ascii().to_string()
+        );
     }
 }
 
@@ -126,7 +137,10 @@ fn version_2_that_does_not_add_up_is_malformed() {
         binary(0x21, TCP_4, &with(&[1, 0xff, 0xff, 0])),
     ] {
         let read = read(&preamble);
-        assert!(matches!(read, Err(PreambleError::Malformed(_))), "{preamble:?}: {read:?}");
+        assert!(
+            matches!(read, Err(PreambleError::Malformed(_))),
+            "{preamble:?}: {read:?}"
+        );
     }
     let fits = binary(0x20, 0, &vec![0; LONGEST - HEADER_2]);
     assert_eq!(read(&fits), complete(None, LONGEST));
