@@ -2,7 +2,7 @@
 //!
 //! Menshen accepts connections itself and hands each to Pingora's HTTP proxy as a stream. Against Pingora's own service
 //! loop that buys three things: a free port can be asked for and known, a whole gateway lives and ends inside any
-//! runtime (the demo, the tests), and what precedes HTTP on a plain connection can be read. It costs this file.
+//! runtime (the demo, the tests), and what precedes TLS and HTTP can be read. It costs this file.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -34,6 +34,15 @@ pub struct Door {
     listener: PingoraListener,
     tls: Option<Arc<Tls>>,
     proxy_protocol: bool,
+}
+
+/// Which part of everything a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// Everything is answered with a redirect to HTTPS.
+    pub redirect_to_https: bool,
+    /// Only the host of `public_url` is known.
+    pub public_url_only: bool,
 }
 
 /// An address that cannot be listened on.

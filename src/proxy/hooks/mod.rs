@@ -32,6 +32,7 @@ use crate::portal::login_page::set_cookies;
 use crate::portal::problem::Style;
 use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
+use crate::proxy::front::Part;
 use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
@@ -51,15 +52,6 @@ pub struct Hooks {
     pub metrics: Arc<Metrics>,
     /// What is served here.
     pub part: Part,
-}
-
-/// Which part of everything a listener serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Part {
-    /// Everything is answered with a redirect to HTTPS.
-    pub redirect_to_https: bool,
-    /// Only the host of `public_url` is known.
-    pub public_url_only: bool,
 }
 
 /// One request on its way.
