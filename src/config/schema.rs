@@ -369,6 +369,8 @@ pub const UPSTREAM: &[Key] = &[
     absent("health_check", "path"),
     is("pass_host", "true or false", "true"),
     is("tls_verify", "true or false", "true"),
+    absent("tls_ca", "path of a PEM file"),
+    absent("tls_name", "host name"),
     is("http2", "true or false", "false"),
 ];
 

@@ -46,6 +46,8 @@ pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
             health_check: None,
             pass_host: true,
             tls_verify: true,
+            tls_ca: None,
+            tls_name: None,
             http2: false,
         },
         connections: vec![0],

@@ -52,6 +52,7 @@ impl Inner {
         let page = ProblemPage {
             shell: self.shell(context, locale(headers, self.settings.branding.locale)),
             problem: Problem::Loop(cause),
+            name: None,
             request_id: &context.request_id,
             actions: &[Action::SignIn { url: &again }],
         };

@@ -186,7 +186,8 @@ impl Inner {
         let rd = login_page::encode_query(target);
         let switch = format!("/.menshen/login?switch=true&rd={rd}");
         let login = format!("/.menshen/login?rd={rd}");
-        let signed_in = context.session.is_some();
+        let person = context.session.as_ref().map(|cached| &cached.session.person);
+        let signed_in = person.is_some();
         let actions: &[Action<'_>] = match problem.code.status() {
             StatusCode::FORBIDDEN if signed_in => &[
                 Action::SwitchAccount { url: &switch },
@@ -203,6 +204,12 @@ impl Inner {
         let page = ProblemPage {
             shell: self.shell(context, locale),
             problem: pages::Problem::Code(problem.code),
+            name: person
+                .filter(|_| problem.code.status() == StatusCode::FORBIDDEN)
+                .map(|person| {
+                    let name = person.name.as_deref().or(person.username.as_deref());
+                    name.or(person.phone.as_deref()).unwrap_or(&person.id)
+                }),
             request_id: &context.request_id,
             actions,
         };

@@ -4,7 +4,7 @@
 //! `Connection: Remote-User` has then removed nothing of ours (Traefik CVE-2024-45410). Removal first, then insertion;
 //! there is no "set if absent".
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -112,6 +112,10 @@ impl Returning<'_> {
     /// # Errors
     /// Pingora's, for a header that cannot be written; none of these can.
     pub fn apply(&self, response: &mut ResponseHeader) -> Result<bool> {
+        if response.version < Version::HTTP_11 {
+            // The version is the gateway's own, not that of an older application (RFC 9110 §2.5).
+            response.set_version(Version::HTTP_11);
+        }
         let forbidden: Vec<HeaderName> = response
             .headers
             .keys()

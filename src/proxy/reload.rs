@@ -156,7 +156,7 @@ impl Reloader {
             Err(mistakes) => {
                 mistakes.iter().for_each(tell);
                 let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error);
-                format!("{} mistakes in the configuration", errors.count())
+                format!("{} mistake(s) in the configuration", errors.count())
             }
         };
         let generation = self.0.snapshot.load().generation;

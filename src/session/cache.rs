@@ -168,11 +168,6 @@ impl CachedSession {
         !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
     }
 
-    /// Neither revoked nor outdated.
-    pub fn is_good(&self, revocations: &Revocations) -> bool {
-        matches!(self.check(revocations), Standing::Good)
-    }
-
     fn check(&self, revocations: &Revocations) -> Standing {
         // Read before the lookup: a revocation that comes in between raises the epoch and is seen the next time.
         let epoch = revocations.epoch();

@@ -153,14 +153,19 @@ impl Registry {
         }
     }
 
-    /// Whether a session that was found still holds, for what was admitted by it and goes on. A change of the person
-    /// ends it too: whether the new one is admitted is for the next request to find out. The idle limit is not looked
-    /// at, since other requests may have renewed the cookie.
+    /// Whether a session that was found still holds, for what was admitted by it and goes on. The idle limit is not
+    /// looked at, since other requests may have renewed the cookie.
     pub fn still_holds(&self, found: &CachedSession) -> bool {
         let now = self.clock.now();
         self.revocations.is_fresh(self.tolerance, now)
             && now < found.session.expires_at
-            && found.is_good(&self.revocations)
+            && !self.revocations.covers(&found.session)
+    }
+
+    /// Whether the person is still the one who was admitted at `since` (Unix seconds). A stream that does not end by
+    /// itself is ended by a change: whether the new one is admitted is for the next request to find out.
+    pub fn still_the_same(&self, found: &CachedSession, since: i64) -> bool {
+        !self.revocations.changed_since(&found.session, since)
     }
 
     /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough.

@@ -99,6 +99,11 @@ impl Revocations {
             .is_some_and(|until| session.known_at <= until.saturating_add(CLOCK_TOLERANCE))
     }
 
+    /// Whether what is known of a person has changed after `since` (Unix seconds).
+    pub fn changed_since(&self, session: &Session, since: i64) -> bool {
+        self.changes.get(&session.person.id).is_some_and(|at| at > since)
+    }
+
     /// Drops what no cookie can outlive.
     pub fn sweep(&self, now: i64) {
         self.sessions.sweep(now);

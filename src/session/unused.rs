@@ -116,7 +116,10 @@ impl Unused {
             made.retain(|made| now - made.at <= WITHIN);
             !made.is_empty()
         });
-        sessions.retain(|_, browser| browsers.contains_key(browser));
+        sessions.retain(|session, browser| {
+            let made = browsers.get(browser);
+            made.is_some_and(|made| made.iter().any(|made| made.session == *session))
+        });
         self.count.store(sessions.len(), Ordering::Release);
     }
 

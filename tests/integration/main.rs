@@ -23,5 +23,6 @@ mod people;
 mod session;
 mod support;
 mod ticket;
+mod upstream_tls;
 mod upstreams;
 mod wechat_fails;

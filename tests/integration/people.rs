@@ -2,7 +2,7 @@
 
 use menshen::accounts::new_user_id;
 use menshen::sandbox::Endpoint;
-use menshen::store::NewUser;
+use menshen::store::{NewUser, UserChange};
 use serde_json::json;
 
 use crate::support::World;
@@ -280,4 +280,34 @@ async fn import(world: &World, username: &str, phone: &str) {
         ..NewUser::default()
     };
     world.store().await.insert_user(&user).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_person_who_was_just_changed_is_served_as_the_new_one_and_not_cut_off() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    browser.log_in("lilei").await;
+    let id = browser.fetch("GET", "/.menshen/userinfo").await.json()["sub"].clone();
+    let change = UserChange {
+        name: Some(Some("Li Lei".to_owned())),
+        ..UserChange::default()
+    };
+    let store = world.store().await;
+    assert!(
+        store
+            .update_user(id.as_str().unwrap(), &change, world.clock.now())
+            .await
+            .unwrap()
+    );
+    world
+        .until(async || {
+            browser.fetch("GET", "/").await.expect(200);
+            world.upstream.last().header("remote-name").as_deref() == Some("Li%20Lei")
+                || world.upstream.last().header("remote-name").as_deref() == Some("Li Lei")
+        })
+        .await;
+    // Clocks may differ, so that the change counts as new for some seconds more.
+    for page in 0..20 {
+        browser.fetch("GET", &format!("/{page}")).await.expect(200);
+    }
 }

@@ -16,6 +16,11 @@ use super::super::reading::Reading;
 use super::super::settings::{HostPattern, Settings};
 
 pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
+    for (index, site) in settings.sites.iter().enumerate() {
+        if let Some(authorities) = &site.upstream.tls_ca {
+            read_chain(reading, &format!("sites[{index}].upstream.tls_ca"), authorities);
+        }
+    }
     let certificates = &settings.server.tls;
     if certificates.is_empty() || !reading.sound("server.tls") {
         return;

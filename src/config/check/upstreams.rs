@@ -38,7 +38,7 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
             reading.warn(
                 &format!("sites[{index}].upstream.tls_verify"),
                 "without `tls_verify` anybody on the way to the upstream can read identities and answer in its place",
-                "leave `tls_verify` at true and let the machine trust the upstream's certificate authority",
+                "leave `tls_verify` at true and name the upstream's certificate authority in `tls_ca`",
             );
         }
     }

@@ -122,7 +122,20 @@ fn read_upstream(reading: &mut Reading<'_>, section: &Section<'_>) -> UpstreamOp
         health_check: section.parse(reading, "health_check", parse_health_check),
         pass_host: section.flag(reading, "pass_host"),
         tls_verify: section.flag(reading, "tls_verify"),
+        tls_ca: section.path(reading, "tls_ca"),
+        tls_name: section.parse(reading, "tls_name", parse_tls_name),
         http2: section.flag(reading, "http2"),
+    }
+}
+
+/// What a certificate can be for: a DNS name or an address.
+fn parse_tls_name(text: &str) -> Result<String, Fault> {
+    match rustls::pki_types::ServerName::try_from(text) {
+        Ok(_) => Ok(text.to_ascii_lowercase()),
+        Err(_) => Err(Fault::new(
+            format!("`{text}` is no name that a certificate can have"),
+            "write a host name, without port and scheme",
+        )),
     }
 }
 

@@ -164,6 +164,8 @@ fn the_smallest_file_gets_every_default() {
             health_check: None,
             pass_host: true,
             tls_verify: true,
+            tls_ca: None,
+            tls_name: None,
             http2: false,
         }
     );

@@ -14,6 +14,8 @@ pub struct ProblemPage<'a> {
     pub shell: Shell<'a>,
     /// What happened.
     pub problem: Problem,
+    /// Who is signed in, where that is part of the problem.
+    pub name: Option<&'a str>,
     /// Request id, as in the log and the `X-Request-Id` header.
     pub request_id: &'a str,
     /// What can be done from here, the best first.
@@ -111,6 +113,7 @@ impl ProblemPage<'_> {
             shell: self.shell,
             texts: &texts.page,
             text,
+            who: self.name.map(|name| fill(texts.page.logout_as, &[Slot::Name(name)])),
             label,
             request_id: self.request_id,
             actions: self.actions,
@@ -171,6 +174,7 @@ struct ProblemTemplate<'a> {
     shell: Shell<'a>,
     texts: &'a PageTexts,
     text: ProblemText,
+    who: Option<String>,
     label: String,
     request_id: &'a str,
     actions: &'a [Action<'a>],

@@ -120,6 +120,7 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
         ProblemPage {
             shell,
             problem,
+            name: None,
             request_id: text,
             actions: &actions,
         }
@@ -447,6 +448,7 @@ fn a_problem_names_status_code_and_request() {
         ProblemPage {
             shell,
             problem,
+            name: None,
             request_id: "req-1",
             actions: &[],
         }

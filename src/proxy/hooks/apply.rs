@@ -189,7 +189,11 @@ impl Hooks {
         };
         if let Some(cached) = &session {
             let (registry, cached) = (Arc::clone(&snapshot.registry), Arc::clone(cached));
-            watch::lives_while(move || registry.still_holds(&cached));
+            let since = snapshot.portal.inner().login.clock.now();
+            let endless = is_endless(&request.headers, admitted.class);
+            watch::lives_while(move || {
+                registry.still_holds(&cached) && (!endless || registry.still_the_same(&cached, since))
+            });
         }
         let rewritten = admitted.target.path_and_query();
         Verdict::Forward(Box::new(Forward {
@@ -216,4 +220,12 @@ fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     declared.is_some_and(|length| length > limit)
+}
+
+/// A WebSocket or an event stream: it ends only when somebody ends it.
+fn is_endless(headers: &HeaderMap, class: Class) -> bool {
+    class == Class::WebSocket
+        || headers
+            .get(header::ACCEPT)
+            .is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
 }

@@ -10,14 +10,20 @@ mod pick;
 mod probe;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{error, warn};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::config::settings::{Site, UpstreamAddress, UpstreamOptions};
 use crate::proxy::upstream::endpoint::{Endpoint, Place, milliseconds};
@@ -32,6 +38,7 @@ pub struct Upstreams {
     targets: Vec<UpstreamAddress>,
     options: UpstreamOptions,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    authorities: Option<Arc<CaType>>,
     /// Pingora's pool key leaves out the certificate authority and ALPN: connections of two sites never mix.
     group: u64,
     turn: AtomicUsize,
@@ -58,6 +65,7 @@ impl Upstreams {
             targets: site.upstreams.clone(),
             options: site.upstream.clone(),
             endpoints: ArcSwap::default(),
+            authorities: site.upstream.tls_ca.as_deref().map(read_authorities),
             group: group as u64 + 1,
             turn: AtomicUsize::new(0),
         };
@@ -100,7 +108,8 @@ impl Upstreams {
                 },
                 Place::Network(address),
             ) => {
-                let peer = HttpPeer::new(*address, *https, host.clone());
+                let name = self.options.tls_name.as_ref().unwrap_or(host).clone();
+                let peer = HttpPeer::new(*address, *https, name);
                 (peer, authority(host, *port, *https), path.as_str())
             }
             (UpstreamAddress::Unix { .. }, Place::Unix(path)) => {
@@ -194,6 +203,7 @@ impl Upstreams {
         options.read_timeout = Some(self.options.read_timeout);
         options.write_timeout = Some(self.options.read_timeout);
         options.idle_timeout = Some(UPSTREAM_IDLE);
+        options.ca.clone_from(&self.authorities);
         options.verify_cert = self.options.tls_verify;
         options.verify_hostname = self.options.tls_verify;
         if self.options.http2 {
@@ -201,6 +211,20 @@ impl Upstreams {
             options.max_h2_streams = STREAMS_PER_CONNECTION;
         }
     }
+}
+
+/// The certificates of a PEM file. A file that cannot be read any more trusts nobody, and Pingora then connects to nobody.
+fn read_authorities(path: &Path) -> Arc<CaType> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.unwrap_or_else(|error| {
+        error!(path = %path.display(), %error, "tls_ca not read: its upstreams are not reached");
+        Vec::new()
+    });
+    let usable = certificates
+        .into_iter()
+        .map(|certificate| certificate.to_vec())
+        .filter(|der| X509Certificate::from_der(der).is_ok());
+    usable.map(|der| WrappedX509::new(der, parse_x509)).collect()
 }
 
 fn literal(address: &UpstreamAddress) -> Option<Place> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder};
 use tracing::{info, warn};
 
 use crate::config::settings::{UpstreamAddress, UpstreamOptions};
@@ -43,7 +43,11 @@ async fn ask(address: &UpstreamAddress, place: &Place, path: &str, options: &Ups
         .connect_timeout(options.connect_timeout)
         .timeout(TIMEOUT.min(options.read_timeout))
         .danger_accept_invalid_certs(!options.tls_verify);
-    let Some((builder, url)) = aim(builder, address, place, path) else {
+    let Some(builder) = trust(builder, options) else {
+        return false;
+    };
+    let name = options.tls_name.as_deref();
+    let Some((builder, url)) = aim(builder, address, place, path, name) else {
         return false;
     };
     let Ok(client) = builder.build() else { return false };
@@ -54,11 +58,21 @@ async fn ask(address: &UpstreamAddress, place: &Place, path: &str, options: &Ups
         .is_ok_and(|response| response.status().is_success())
 }
 
+/// The same authorities as for requests; none when the file cannot be read.
+fn trust(builder: ClientBuilder, options: &UpstreamOptions) -> Option<ClientBuilder> {
+    let Some(path) = &options.tls_ca else {
+        return Some(builder);
+    };
+    let bundle = std::fs::read(path).ok()?;
+    Some(builder.tls_certs_only(Certificate::from_pem_bundle(&bundle).ok()?))
+}
+
 fn aim(
     builder: ClientBuilder,
     address: &UpstreamAddress,
     place: &Place,
     path: &str,
+    name: Option<&str>,
 ) -> Option<(ClientBuilder, String)> {
     match (address, place) {
         (
@@ -71,6 +85,7 @@ fn aim(
             Place::Network(address),
         ) => {
             let scheme = if *https { "https" } else { "http" };
+            let host = name.unwrap_or(host);
             let authority = super::authority(host, *port, *https);
             Some((
                 builder.resolve(host, *address),
@@ -120,6 +135,8 @@ mod tests {
             health_check: None,
             pass_host: true,
             tls_verify: true,
+            tls_ca: None,
+            tls_name: None,
             http2: false,
         };
         let well = application().await;
