@@ -23,6 +23,7 @@ use crate::identity::person::{self, Authentication};
 use crate::proxy::authority::Authority;
 use crate::proxy::forward_auth::split_url;
 use crate::proxy::normalise::{EncodedSlashes, Target, TargetError, normalise};
+use crate::proxy::tls;
 use crate::store::{Store, StoreError, User};
 use crate::telemetry::clock::Clock;
 
@@ -159,7 +160,7 @@ impl Asked<'_> {
             host: &self.authority.host,
             port: self.authority.port,
             secure: self.secure,
-            certified: false,
+            certified: !self.secure && tls::load(&settings.server).is_ok_and(|held| held.cover(&self.authority.host)),
             path: &target.path,
             class,
             origin: None,

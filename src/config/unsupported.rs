@@ -26,22 +26,6 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
             remedy,
         });
     };
-    for (index, listen) in settings.server.listen.iter().enumerate() {
-        if listen.proxy_protocol {
-            refuse(
-                format!("server.listen[{index}].proxy_protocol"),
-                "`proxy_protocol`",
-                "have the proxy in front send X-Forwarded-For, and name it in trusted_proxies",
-            );
-        }
-        if listen.public_url_only {
-            refuse(
-                format!("server.listen[{index}].serves"),
-                "`serves = \"public_url\"`",
-                "leave `serves` out",
-            );
-        }
-    }
     if settings.login.single_sign_on {
         refuse(
             "login.single_sign_on".to_owned(),

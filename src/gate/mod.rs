@@ -91,6 +91,15 @@ impl Gate {
         host == self.public_host
     }
 
+    /// Whether two hosts that the configuration names belong to different sites, or one to none but the portal.
+    pub fn are_apart(&self, one: &str, other: &str) -> bool {
+        let place = |host| match self.site(host).filter(SiteMatch::is_named) {
+            Some(found) => Some(Some(found.index)),
+            None => self.is_public_host(host).then_some(None),
+        };
+        place(one).zip(place(other)).is_some_and(|(one, other)| one != other)
+    }
+
     /// Whether people reach the gateway over HTTPS.
     pub fn https(&self) -> bool {
         self.https

@@ -271,7 +271,7 @@ async fn answer(
         host: &context.host,
         port: context.port,
         secure: context.secure,
-        certified: false,
+        certified: !context.secure && snapshot.certificates.cover(&context.host),
         path: &original.target.path,
         class,
         origin: origin(headers),

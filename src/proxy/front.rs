@@ -2,31 +2,47 @@
 //!
 //! Menshen accepts connections itself and hands each to Pingora's HTTP proxy as a stream. Against Pingora's own service
 //! loop that buys three things: a free port can be asked for and known, a whole gateway lives and ends inside any
-//! runtime (the demo, the tests), and what precedes HTTP on a plain connection can be read. It costs this file.
+//! runtime (the demo, the tests), and what precedes TLS and HTTP can be read. It costs this file.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::listeners::tls::Acceptor;
-use pingora::protocols::Stream;
 use pingora::protocols::l4::listener::Listener as PingoraListener;
 use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::protocols::{GetSocketDigest, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
 use pingora::services::listening::Service;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
+use crate::proxy::client_address::TrustedProxies;
+use crate::proxy::proxy_protocol::{self, Beginning, PreambleError};
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::tls::Tls;
 use crate::proxy::watch::Watched;
 
 /// A bound listener that does not accept yet.
 pub struct Door {
     address: SocketAddr,
     listener: PingoraListener,
-    tls: Option<Arc<Acceptor>>,
+    tls: Option<Arc<Tls>>,
+    proxy_protocol: bool,
+}
+
+/// Which part of everything a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// Everything is answered with a redirect to HTTPS.
+    pub redirect_to_https: bool,
+    /// Only the host of `public_url` is known.
+    pub public_url_only: bool,
 }
 
 /// An address that cannot be listened on.
@@ -39,27 +55,44 @@ pub struct BindError {
     pub source: std::io::Error,
 }
 
+/// Why a connection ends before anything is served on it.
+#[derive(Debug, thiserror::Error)]
+enum Unserved {
+    #[error("only trusted_proxies may connect to a listener with proxy_protocol")]
+    Untrusted,
+    #[error(transparent)]
+    Preamble(#[from] PreambleError),
+    #[error("the connection ended within the PROXY preamble")]
+    Ended,
+    #[error("reading the PROXY preamble failed: {0}")]
+    Read(#[from] std::io::Error),
+    #[error("TLS handshake failed: {0}")]
+    Tls(#[from] Box<pingora::Error>),
+}
+
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Door")
             .field("address", &self.address)
             .field("tls", &self.tls.is_some())
+            .field("proxy_protocol", &self.proxy_protocol)
             .finish()
     }
 }
 
 impl Door {
-    /// Binds; port 0 takes a free one.
+    /// Binds; port 0 takes a free one. With `proxy_protocol`, connections begin with the preamble of a trusted proxy.
     ///
     /// # Errors
     /// [`BindError`], usually because the port is taken or needs a privilege.
-    pub fn bind(address: SocketAddr, tls: Option<Arc<Acceptor>>) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr, tls: Option<Arc<Tls>>, proxy_protocol: bool) -> Result<Self, BindError> {
         let listener = bind(address).map_err(|source| BindError { address, source })?;
         let address = listener.local_addr().map_err(|source| BindError { address, source })?;
         Ok(Self {
             address,
             listener: listener.into(),
             tls,
+            proxy_protocol,
         })
     }
 
@@ -77,6 +110,7 @@ impl Door {
     pub async fn serve<A>(
         self,
         app: Arc<Watched<A>>,
+        snapshot: Arc<ArcSwap<Snapshot>>,
         mut shutdown: ShutdownWatch,
         connections: TaskTracker,
         cut: CancellationToken,
@@ -92,10 +126,13 @@ impl Door {
             match accepted {
                 Ok(stream) => {
                     let (app, shutdown, tls) = (Arc::clone(&app), shutdown.clone(), self.tls.clone());
+                    let trusted = self.proxy_protocol.then(|| snapshot.load_full());
                     let cut = cut.clone();
                     // On the heap once, instead of moved through every layer that waits for it.
                     let connection = Box::pin(async move {
-                        if let Some(stream) = establish(stream, tls).await {
+                        if let Some(stream) =
+                            establish(stream, trusted.as_ref().map(|snapshot| &snapshot.trusted), tls).await
+                        {
                             let serving = Service::handle_event(stream, Arc::clone(&app), shutdown);
                             app.run_connection(serving).await;
                         }
@@ -126,29 +163,77 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Nothing before HTTP on a plain connection; a handshake with a deadline on the others.
-async fn establish(mut stream: TcpStream, tls: Option<Arc<Acceptor>>) -> Option<Stream> {
+/// What precedes HTTP, with one deadline for all of it: a preamble where some peer is trusted to send it, and TLS.
+async fn establish(
+    mut stream: TcpStream,
+    preamble_of: Option<&TrustedProxies>,
+    tls: Option<Arc<Tls>>,
+) -> Option<Stream> {
     if let Err(error) = stream.set_nodelay() {
         debug!(%error, "no TCP_NODELAY");
     }
-    let Some(acceptor) = tls else {
-        return Some(Box::new(stream));
+    let peer = peer(&stream);
+    let established = async {
+        if let Some(trusted) = preamble_of {
+            read_preamble(&mut stream, trusted).await?;
+        }
+        Ok::<Stream, Unserved>(match tls {
+            Some(tls) => Box::new(tls.accept(stream).await?),
+            None => Box::new(stream),
+        })
     };
-    match tokio::time::timeout(HANDSHAKE, acceptor.tls_handshake(stream)).await {
-        Ok(Ok(stream)) => Some(Box::new(stream)),
+    match tokio::time::timeout(BEGINNING, established).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error @ Unserved::Tls(_))) => {
+            debug!(%error, "connection closed");
+            None
+        }
+        // Of interest: only a proxy is meant to come here.
         Ok(Err(error)) => {
-            debug!(%error, "TLS handshake failed");
+            info!(%error, ?peer, "connection closed");
             None
         }
         Err(_) => {
-            debug!("TLS handshake took too long");
+            debug!(?peer, "preamble or TLS handshake took too long");
             None
         }
     }
 }
 
+/// Takes the preamble off the stream; from then on its peer is the client that the preamble names.
+async fn read_preamble(stream: &mut TcpStream, trusted: &TrustedProxies) -> Result<(), Unserved> {
+    if !peer(stream).is_some_and(|peer| trusted.contains(peer.ip())) {
+        return Err(Unserved::Untrusted);
+    }
+    let mut bytes = Vec::with_capacity(USUAL_PREAMBLE);
+    let preamble = loop {
+        match proxy_protocol::read(&bytes)? {
+            Beginning::Complete(preamble) => break preamble,
+            Beginning::Partial => {}
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(Unserved::Ended);
+        }
+    };
+    if let Some(rest) = bytes.get(preamble.length..).filter(|rest| !rest.is_empty()) {
+        stream.rewind(rest);
+    }
+    if let Some(client) = preamble.client {
+        let mut digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        digest.peer_addr = Some(client.into()).into();
+        stream.set_socket_digest(digest);
+    }
+    Ok(())
+}
+
+fn peer(stream: &TcpStream) -> Option<SocketAddr> {
+    stream.get_socket_digest()?.peer_addr()?.as_inet().copied()
+}
+
 /// As many as the kernel lets (`somaxconn`).
 const BACKLOG: u32 = 65_535;
 /// Three round trips from anywhere, with a margin for a phone in a lift.
-const HANDSHAKE: Duration = Duration::from_secs(15);
+const BEGINNING: Duration = Duration::from_secs(15);
+/// Bytes that are asked for first: addresses, and the TLVs that balancers of clouds add.
+const USUAL_PREAMBLE: usize = 536;
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(200);

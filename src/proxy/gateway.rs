@@ -1,5 +1,6 @@
 //! A whole gateway: opened from settings, running in any runtime, stopped in order.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +20,12 @@ use crate::identity::outgoing::PlanError;
 use crate::login::keyring::KeyringError;
 use crate::portal::branding::BrandingError;
 use crate::proxy::admin::Status;
-use crate::proxy::front::{BindError, Door};
+use crate::proxy::front::{BindError, Door, Part};
 use crate::proxy::hooks::Hooks;
 use crate::proxy::reload::Reloader;
 use crate::proxy::resources::Resources;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tls::{self, Certificates, TlsError};
+use crate::proxy::tls::{self, Certificates, Tls, TlsError};
 use crate::proxy::watch::{Patience, Watched};
 use crate::store::StoreError;
 use crate::telemetry::clock::Clock;
@@ -47,7 +48,7 @@ pub struct Gateway {
 /// Listeners bound before the settings are complete: a free port is then known when `public_url` is written.
 #[derive(Debug)]
 pub struct Doors {
-    doors: Vec<(Door, bool)>,
+    doors: Vec<(Door, Part)>,
     certificates: Arc<Certificates>,
 }
 
@@ -98,11 +99,15 @@ impl Doors {
     /// [`StartError::Bind`] or [`StartError::Tls`].
     pub fn open(settings: &Settings) -> Result<Self, StartError> {
         let certificates = Arc::new(Certificates::new(tls::load(&settings.server)?));
-        let acceptor = Arc::new(tls::acceptor(Arc::clone(&certificates)));
+        let tls = Arc::new(Tls::new(Arc::clone(&certificates)));
         let mut doors = Vec::new();
         for listen in &settings.server.listen {
-            let tls = listen.tls.then(|| Arc::clone(&acceptor));
-            doors.push((Door::bind(listen.address, tls)?, listen.redirect_to_https));
+            let tls = listen.tls.then(|| Arc::clone(&tls));
+            let part = Part {
+                redirect_to_https: listen.redirect_to_https,
+                public_url_only: listen.public_url_only,
+            };
+            doors.push((Door::bind(listen.address, tls, listen.proxy_protocol)?, part));
         }
         Ok(Self { doors, certificates })
     }
@@ -129,7 +134,7 @@ impl Gateway {
     /// See [`StartError`].
     pub async fn start_at(doors: Doors, settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let resources = Arc::new(Resources::open(&settings, clock).await?);
-        let snapshot = resources.snapshot(settings, None).await?;
+        let snapshot = resources.snapshot(settings, doors.certificates.current(), None).await?;
         snapshot.registry.read().await?;
         let conf = Arc::new(server_conf(&snapshot.settings));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
@@ -226,19 +231,20 @@ impl Gateway {
     }
 
     fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>) {
-        let proxy = |redirect_to_https| {
+        let proxy = |part| {
             let hooks = Hooks {
                 snapshot: Arc::clone(&self.snapshot),
                 metrics: Arc::clone(&self.resources.metrics),
-                redirect_to_https,
+                part,
             };
             Arc::new(Watched::new(assemble(conf, hooks), Patience::default()))
         };
-        let (main, redirecting) = (proxy(false), proxy(true));
-        for (door, redirects) in doors.doors {
-            let app = Arc::clone(if redirects { &redirecting } else { &main });
+        // Listeners for the same share their connections to upstreams.
+        let mut proxies = HashMap::new();
+        for (door, part) in doors.doors {
+            let app = Arc::clone(proxies.entry(part).or_insert_with(|| proxy(part)));
             let (connections, cut) = (self.connections.clone(), self.cut.clone());
-            let serving = door.serve(app, stopping.clone(), connections, cut);
+            let serving = door.serve(app, Arc::clone(&self.snapshot), stopping.clone(), connections, cut);
             self.tasks.push(tokio::spawn(serving));
         }
     }

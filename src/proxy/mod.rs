@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod hooks;
 pub mod normalise;
 pub mod outgoing;
+pub mod proxy_protocol;
 pub mod raw_head;
 pub mod reload;
 pub mod resources;

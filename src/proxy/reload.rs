@@ -110,8 +110,12 @@ impl Reloader {
         let former = inner.snapshot.load_full();
         let wait_for_restart = keep_until_restart(&mut settings, &former.settings);
         let filter = logs::filter(&settings.log)?;
-        let certificates = tls::load(&settings.server)?;
-        let snapshot = Arc::new(inner.resources.snapshot(settings, Some(&former)).await?);
+        let certificates = Arc::new(tls::load(&settings.server)?);
+        let snapshot = inner
+            .resources
+            .snapshot(settings, Arc::clone(&certificates), Some(&former))
+            .await?;
+        let snapshot = Arc::new(snapshot);
 
         inner.certificates.replace(certificates);
         inner.snapshot.store(Arc::clone(&snapshot));

@@ -26,6 +26,7 @@ use crate::portal::pages::data_uri;
 use crate::portal::{Inner, Portal};
 use crate::proxy::gateway::StartError;
 use crate::proxy::snapshot::{Parts, Snapshot};
+use crate::proxy::tls::Usable;
 use crate::proxy::upstream::Upstreams;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
@@ -84,7 +85,12 @@ impl Resources {
     ///
     /// # Errors
     /// See [`StartError`]; nothing has changed then.
-    pub async fn snapshot(&self, settings: Settings, former: Option<&Snapshot>) -> Result<Snapshot, StartError> {
+    pub async fn snapshot(
+        &self,
+        settings: Settings,
+        certificates: Arc<Usable>,
+        former: Option<&Snapshot>,
+    ) -> Result<Snapshot, StartError> {
         let settings = Arc::new(settings);
         let branding = Branding::read(&settings.branding)?;
         let keyring = match former {
@@ -135,6 +141,7 @@ impl Resources {
             portal,
             registry,
             keyring,
+            certificates,
             generation: former.map_or(1, |former| former.generation + 1),
         };
         Ok(Snapshot::new(parts)?)

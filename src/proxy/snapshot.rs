@@ -16,6 +16,7 @@ use crate::proxy::client_address::TrustedProxies;
 use crate::proxy::cookies::OwnCookies;
 use crate::proxy::framing::HeadLimits;
 use crate::proxy::strip::ManagedNames;
+use crate::proxy::tls::Usable;
 use crate::proxy::upstream::Upstreams;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub registry: Arc<Registry>,
     /// Keys.
     pub keyring: Keyring,
+    /// Certificates of the listeners: which hosts have HTTPS.
+    pub certificates: Arc<Usable>,
     /// What each site is told about people.
     pub plans: Vec<SitePlan>,
     /// Where each site's requests go.
@@ -68,6 +71,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// Keys.
     pub keyring: Keyring,
+    /// Certificates of the listeners.
+    pub certificates: Arc<Usable>,
     /// Of each site, in the order of the settings.
     pub upstreams: Vec<Arc<Upstreams>>,
     /// The same.
@@ -88,6 +93,7 @@ impl Snapshot {
             portal,
             registry,
             keyring,
+            certificates,
             upstreams,
             upstream_durations,
             generation,
@@ -115,6 +121,7 @@ impl Snapshot {
             portal,
             registry,
             keyring,
+            certificates,
             generation,
         })
     }

@@ -3,11 +3,17 @@
 //! Without a match the first certificate answers, as operators expect of a default server; whether its names fit is
 //! the client's to judge, and the host table's.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::listeners::TlsAccept;
 use pingora::listeners::tls::Acceptor;
+use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::protocols::tls::server::handshake_with_callback;
+use pingora::protocols::tls::{TlsRef, TlsStream};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -40,12 +46,25 @@ pub enum TlsError {
 /// The certificates in use. They are replaced as a whole; open connections keep theirs.
 #[derive(Debug)]
 pub struct Certificates {
-    current: ArcSwap<Vec<Held>>,
+    current: ArcSwap<Usable>,
+}
+
+/// TLS on a listener.
+pub struct Tls {
+    acceptor: Acceptor,
+    certificates: Arc<Certificates>,
 }
 
 /// Certificates that can be used.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Usable(Vec<Held>);
+
+/// What a client asked for in its TLS handshake, and what it was shown; found in the connection's `SslDigest`.
+#[derive(Debug)]
+pub struct Handshake {
+    name: String,
+    shown: Arc<CertifiedKey>,
+}
 
 #[derive(Debug, Clone)]
 struct Held {
@@ -66,53 +85,106 @@ pub fn load(server: &Server) -> Result<Usable, TlsError> {
     server.tls.iter().map(read).collect::<Result<_, _>>().map(Usable)
 }
 
-/// An acceptor for HTTP/2 and HTTP/1.1 with these certificates, now and after each replacement.
-pub fn acceptor(certificates: Arc<Certificates>) -> Acceptor {
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // Early data could be replayed by anybody who recorded it (CVE-2024-39321).
-    config.max_early_data_size = 0;
-    Acceptor::from_server_config(Arc::new(config))
+impl Tls {
+    /// For HTTP/2 and HTTP/1.1 with these certificates, now and after each replacement.
+    pub fn new(certificates: Arc<Certificates>) -> Self {
+        let resolver = Arc::clone(&certificates);
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Early data could be replayed by anybody who recorded it (CVE-2024-39321).
+        config.max_early_data_size = 0;
+        Self {
+            acceptor: Acceptor::from_server_config(Arc::new(config)),
+            certificates,
+        }
+    }
+
+    /// The handshake with one client; its [`Handshake`] is then in the connection's `SslDigest`.
+    ///
+    /// # Errors
+    /// Pingora's, for the log: usually a client that trusts nothing here, or no client at all.
+    pub async fn accept(&self, stream: TcpStream) -> pingora::Result<TlsStream<TcpStream>> {
+        handshake_with_callback(&self.acceptor, stream, &*self.certificates).await
+    }
 }
 
 impl Certificates {
     /// These to begin with.
     pub fn new(usable: Usable) -> Self {
         Self {
-            current: ArcSwap::from_pointee(usable.0),
+            current: ArcSwap::from_pointee(usable),
         }
     }
 
     /// These from now on.
-    pub fn replace(&self, usable: Usable) {
-        self.current.store(Arc::new(usable.0));
+    pub fn replace(&self, usable: Arc<Usable>) {
+        self.current.store(usable);
+    }
+
+    /// Those in use.
+    pub fn current(&self) -> Arc<Usable> {
+        self.current.load_full()
     }
 
     /// File and end (Unix seconds) of each.
     pub fn ends(&self) -> Vec<(String, i64)> {
         let current = self.current.load();
-        current.iter().map(|held| (held.file.clone(), held.ends)).collect()
+        current.0.iter().map(|held| (held.file.clone(), held.ends)).collect()
+    }
+}
+
+impl Usable {
+    /// Whether one of them is for this host, in the form of [`crate::gate::decide::RequestView::host`].
+    pub fn cover(&self, host: &str) -> bool {
+        server_name(host).is_some_and(|name| self.0.iter().any(|held| is_for(&held.key, &name)))
+    }
+
+    fn choose(&self, wanted: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let wanted = wanted.and_then(server_name);
+        let fits = |held: &&Held| wanted.as_ref().is_some_and(|name| is_for(&held.key, name));
+        self.0.iter().find(fits).or(self.0.first()).map(|held| &held.key)
+    }
+}
+
+impl Handshake {
+    /// The server name that the client wants (SNI).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the certificate that it was shown is for this host too, so that it may ask for it over this connection
+    /// (RFC 9113 §9.1.1).
+    pub fn covers(&self, host: &str) -> bool {
+        server_name(host).is_some_and(|name| is_for(&self.shown, &name))
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let wanted = hello
-            .server_name()
-            .and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        let fits = |held: &&Held| {
-            let (Some(name), Some(leaf)) = (&wanted, held.key.cert.first()) else {
-                return false;
-            };
-            webpki::EndEntityCert::try_from(leaf)
-                .is_ok_and(|certificate| certificate.verify_is_valid_for_subject_name(name).is_ok())
-        };
-        let current = self.current.load();
-        let held = current.iter().find(fits).or(current.first());
-        held.map(|held| Arc::clone(&held.key))
+        self.current.load().choose(hello.server_name()).cloned()
     }
+}
+
+#[async_trait]
+impl TlsAccept for Certificates {
+    async fn handshake_complete_callback(&self, tls: &TlsRef) -> Option<Arc<dyn Any + Send + Sync>> {
+        let name = tls.server_name()?.trim_end_matches('.').to_ascii_lowercase();
+        let shown = Arc::clone(self.current.load().choose(Some(&name))?);
+        Some(Arc::new(Handshake { name, shown }))
+    }
+}
+
+fn server_name(host: &str) -> Option<ServerName<'_>> {
+    ServerName::try_from(host.trim_matches(['[', ']'])).ok()
+}
+
+fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    key.cert.first().is_some_and(|leaf| {
+        webpki::EndEntityCert::try_from(leaf)
+            .is_ok_and(|certificate| certificate.verify_is_valid_for_subject_name(name).is_ok())
+    })
 }
 
 fn read(files: &Certificate) -> Result<Held, TlsError> {

@@ -14,6 +14,7 @@ mod binary;
 mod chromium;
 mod ending;
 mod forward_auth;
+mod front;
 mod health;
 mod login;
 mod no_script;

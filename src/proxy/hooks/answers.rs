@@ -52,9 +52,10 @@ pub(super) fn login_required(target: &str, cors_origin: Option<String>) -> Probl
     }
 }
 
-/// To the same address over HTTPS: where the port is `public_url`'s, else the scheme's own.
+/// To the same address over HTTPS: where the port is that of a `public_url` of HTTPS, else the scheme's own.
 pub(super) fn https_redirect(snapshot: &Snapshot, context: &RequestContext, admitted: &Admitted<'_>) -> Response<Body> {
-    let port = snapshot.settings.server.public_url.port();
+    let settings = &snapshot.settings;
+    let port = settings.server.public_url.port().filter(|_| settings.https());
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let location = format!("https://{}{port}{}", context.host, admitted.target.path_and_query());
     let mut response = Response::new(Body::empty());

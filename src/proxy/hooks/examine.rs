@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{Version, header};
+use http::{StatusCode, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tracing::info;
@@ -13,11 +13,14 @@ use super::{Hooks, Presented, RequestState, Verdict, credential, find_session, u
 use crate::gate::decide::{RequestView, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
 use crate::gate::request_class::{Class, preflight_for};
+use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
 use crate::portal::problem::Style;
 use crate::proxy::admission::{Admitted, Head, Refusal};
 use crate::proxy::cookies::{self, Found};
 use crate::proxy::forward_auth;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::tls::Handshake;
 
 impl Hooks {
     /// Reads the request and decides; nothing is written to the client yet.
@@ -46,6 +49,18 @@ impl Hooks {
         };
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
+        if let Some(status) = self.not_served(session, &snapshot, &admitted) {
+            ctx.decision = "unknown_host";
+            let target = admitted.target.path_and_query();
+            let problem = Code::UnknownHost.into();
+            let portal = snapshot.portal.inner();
+            let mut response = portal.refuse(&context, &request.headers, ctx.style, &problem, &target);
+            if ctx.style != Style::Grpc {
+                *response.status_mut() = status;
+            }
+            ctx.context = Some(context);
+            return Verdict::Answer(response);
+        }
         if forward_auth::is_question(&admitted.target) {
             // Whatever host it is asked at: outer proxies use the address that they know.
             let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
@@ -63,7 +78,7 @@ impl Hooks {
                 host: &context.host,
                 port: context.port,
                 secure: admitted.secure,
-                certified: false,
+                certified: !admitted.secure && snapshot.certificates.cover(&context.host),
                 path: &admitted.target.path,
                 class: admitted.class,
                 origin: origin(&request.headers),
@@ -74,12 +89,29 @@ impl Hooks {
             &credential(&presented),
         );
         context.session = presented.session().cloned();
-        if self.redirect_to_https && !admitted.secure {
+        if self.part.redirect_to_https && !admitted.secure {
             ctx.decision = "https_redirect";
             ctx.context = Some(context.clone());
             return Verdict::Answer(https_redirect(&snapshot, &context, &admitted));
         }
         self.apply(ctx, request, &admitted, context, decision).await
+    }
+
+    /// The status for a host that this listener, or this connection, is not for.
+    fn not_served(&self, session: &Session, snapshot: &Snapshot, admitted: &Admitted<'_>) -> Option<StatusCode> {
+        let host = &*admitted.authority.host;
+        if self.part.public_url_only && !snapshot.gate.is_public_host(host) {
+            return Some(StatusCode::NOT_FOUND);
+        }
+        // The server name of a trusted proxy is its own choice, and says nothing about the client's.
+        let tls = session.digest()?.ssl_digest.as_ref()?;
+        let handshake = tls
+            .extension
+            .get::<Handshake>()
+            .filter(|_| !admitted.client.peer_trusted)?;
+        let misdirected =
+            handshake.name() != host && snapshot.gate.are_apart(handshake.name(), host) && !handshake.covers(host);
+        misdirected.then_some(StatusCode::MISDIRECTED_REQUEST)
     }
 
     /// What the portal needs to know; the decision adds the site.

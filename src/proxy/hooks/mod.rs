@@ -32,6 +32,7 @@ use crate::portal::login_page::set_cookies;
 use crate::portal::problem::Style;
 use crate::proxy::bridge;
 use crate::proxy::client_address::ClientAddress;
+use crate::proxy::front::Part;
 use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
@@ -49,8 +50,8 @@ pub struct Hooks {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Everything here is answered with a redirect to HTTPS.
-    pub redirect_to_https: bool,
+    /// What is served here.
+    pub part: Part,
 }
 
 /// One request on its way.

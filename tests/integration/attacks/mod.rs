@@ -4,8 +4,8 @@
 //! gateway: it fails when the rule is taken away.
 
 mod recorder;
-mod stage;
-mod wire;
+pub(crate) mod stage;
+pub(crate) mod wire;
 
 mod cookies;
 mod cross_origin;

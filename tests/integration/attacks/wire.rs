@@ -45,7 +45,7 @@ impl Wire {
         Self::over(tls(address, host, authority, &[b"http/1.1"]).await)
     }
 
-    fn over(stream: impl Duplex + 'static) -> Self {
+    pub(crate) fn over(stream: impl Duplex + 'static) -> Self {
         Self {
             stream: Box::new(stream),
             buffer: Vec::new(),
@@ -277,13 +277,23 @@ pub(crate) async fn tls(
     authority: &CertificateDer<'static>,
     protocols: &[&[u8]],
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    tls_over(stream, host, authority, protocols).await
+}
+
+/// The same over a connection on which something was sent before.
+pub(crate) async fn tls_over(
+    stream: TcpStream,
+    host: &str,
+    authority: &CertificateDer<'static>,
+    protocols: &[&[u8]],
+) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.clone()).unwrap();
     let mut config = rustls::ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     connector.connect(name, stream).await.unwrap()

@@ -182,7 +182,8 @@ const CODES: &[(&[u16], &str)] = &[
         &[403],
         "forbidden cross_origin wrong_number entry_refused no_account user_disabled wechat_refused",
     ),
-    (&[404], "not_found unknown_host ticket_unknown"),
+    (&[404], "not_found ticket_unknown"),
+    (&[404, 421], "unknown_host"),
     (
         &[409],
         "ticket_taken wrong_state browser_absent phone_taken account_bound ambiguous_account",
