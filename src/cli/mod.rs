@@ -44,7 +44,11 @@ enum Verb {
         listen: SocketAddr,
     },
     /// Run the gateway
-    Serve,
+    Serve {
+        /// Take the listeners over from the gateway that runs on the same data_dir; no connection is refused
+        #[arg(long)]
+        upgrade: bool,
+    },
     /// Validate the configuration: every mistake with its place and what to write instead
     Check {
         /// Print JSON, for programs
@@ -130,7 +134,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Health => health::run(&config::find(arguments.config, &System)),
         Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
-        Verb::Serve => serve::run(&config::find(arguments.config, &System)),
+        Verb::Serve { upgrade } => serve::run(&config::find(arguments.config, &System), upgrade),
         #[cfg(feature = "sandbox")]
         Verb::Demo { listen } => demo::run(listen, &mut out),
         #[cfg(feature = "sandbox")]

@@ -1,21 +1,24 @@
-//! `menshen serve`: the gateway until a signal.
+//! `menshen serve`: the gateway until a signal, or until another process takes over.
 
 use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::pin::pin;
 
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::cli::{Asked, DONE, FAILED, Signals, WRONG_USAGE, check, complain};
-use crate::config::{Loaded, load};
-use crate::proxy::admin::Admin;
-use crate::proxy::gateway::Gateway;
+use crate::config::{Loaded, Settings, load};
+use crate::proxy::admin::{Admin, AdminError};
+use crate::proxy::gateway::{Doors, Gateway, StartError};
+use crate::proxy::handover::{HandoverError, Inherited, Offer};
 use crate::proxy::reload::Source;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::logs;
 
-/// Loads, serves, stops; the exit code.
-pub(super) fn run(path: &Path) -> u8 {
+/// Loads, serves, stops; the exit code. With `upgrade` at the listeners of the process that runs.
+pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
     let Ok(Loaded {
         settings,
         warnings,
@@ -49,29 +52,82 @@ pub(super) fn run(path: &Path) -> u8 {
         }
     };
     runtime.block_on(async {
-        let admin_listen = settings.server.admin_listen;
-        let public_url = settings.issuer().to_owned();
-        let gateway = match Gateway::start(settings, Clock::default()).await {
-            Ok(gateway) => gateway,
+        match start(settings, upgrade).await {
+            Ok((gateway, offer)) => until_stopped(gateway, offer, source).await,
             Err(error) => {
                 error!(%error, "not started");
-                return FAILED;
+                FAILED
             }
-        };
-        if let Some(address) = admin_listen
-            && let Err(error) = Admin::start(address, gateway.status()).await
-        {
-            error!(%error, "not started");
-            gateway.stop().await;
-            return FAILED;
         }
-        info!(public_url, version = env!("CARGO_PKG_VERSION"), "serving");
-        until_stopped(gateway, source).await
     })
 }
 
-/// Reloads on SIGHUP and on changed files, stops on SIGTERM and SIGINT.
-async fn until_stopped(gateway: Gateway, source: Source) -> u8 {
+/// Why nothing serves.
+#[derive(Debug, thiserror::Error)]
+enum Unserved {
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("a listener cannot be duplicated: {0}")]
+    Descriptors(#[from] std::io::Error),
+}
+
+/// Serves, and offers its listeners to a process that comes after it.
+async fn start(settings: Settings, upgrade: bool) -> Result<(Gateway, Option<Offer>), Unserved> {
+    let admin_listen = settings.server.admin_listen;
+    let public_url = settings.issuer().to_owned();
+    let data_dir = settings.server.data_dir.clone();
+    let mut inherited = if upgrade {
+        Inherited::ask(&data_dir)?
+    } else {
+        Inherited::default()
+    };
+    let doors = Doors::inherit(&settings, &mut inherited)?;
+    let mut listeners = doors.duplicate()?;
+    let gateway = Gateway::start_at(doors, settings, Clock::default()).await?;
+    if let Some(address) = admin_listen {
+        match serve_operator(address, &gateway, &mut inherited).await {
+            Ok(listener) => listeners.push((address, listener)),
+            Err(error) => {
+                gateway.stop().await;
+                return Err(error);
+            }
+        }
+    }
+    let offer = match Offer::open(&data_dir, listeners) {
+        Ok(offer) => Some(offer),
+        Err(error) => {
+            warn!(%error, "no process can take over from this one without a gap");
+            None
+        }
+    };
+    if let Err(error) = inherited.ready() {
+        warn!(%error, "the process before is gone");
+    }
+    info!(public_url, version = env!("CARGO_PKG_VERSION"), "serving");
+    Ok((gateway, offer))
+}
+
+/// The operator's listener, and its socket once more.
+async fn serve_operator(
+    address: SocketAddr,
+    gateway: &Gateway,
+    inherited: &mut Inherited,
+) -> Result<TcpListener, Unserved> {
+    let listener = match inherited.take(address) {
+        Some(listener) => listener,
+        None => Admin::bind(address).await?,
+    };
+    let spare = listener.try_clone()?;
+    Admin::start_at(listener, gateway.status())?;
+    Ok(spare)
+}
+
+/// Reloads on SIGHUP and on changed files, stops on SIGTERM and SIGINT and when another process has taken over.
+async fn until_stopped(gateway: Gateway, offer: Option<Offer>, source: Source) -> u8 {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -83,16 +139,26 @@ async fn until_stopped(gateway: Gateway, source: Source) -> u8 {
     // One that waits is enough: it reads what is there when its turn comes.
     let (ask, asked) = mpsc::channel(1);
     let following = tokio::spawn(gateway.reloader().clone().follow(source, asked));
-    let asked = loop {
-        match signals.next().await {
-            Asked::Reload => {
-                let _ = ask.try_send(());
+    // One future for the whole time: a reload does not break off a handover that is under way. The sockets in it close
+    // here, before the rest is drained: what still came in would wait for nobody.
+    let asked = {
+        let mut taken = pin!(taken_over(offer));
+        loop {
+            let asked = tokio::select! {
+                asked = signals.next() => Some(asked),
+                () = &mut taken => None,
+            };
+            if asked != Some(Asked::Reload) {
+                break asked;
             }
-            asked => break asked,
+            let _ = ask.try_send(());
         }
     };
-    info!("stopping");
-    if asked == Asked::Stop {
+    match asked {
+        Some(_) => info!("stopping"),
+        None => info!("another process has taken over: stopping"),
+    }
+    if asked == Some(Asked::Stop) {
         let notice = gateway.announce_stop();
         // A second signal means at once.
         let _ = tokio::time::timeout(notice, signals.stop()).await;
@@ -102,4 +168,11 @@ async fn until_stopped(gateway: Gateway, source: Source) -> u8 {
         error!(%error, "reloading ended in panic");
     }
     DONE
+}
+
+async fn taken_over(offer: Option<Offer>) {
+    match offer {
+        Some(mut offer) => offer.taken().await,
+        None => std::future::pending().await,
+    }
 }

@@ -51,9 +51,27 @@ impl Admin {
     /// # Errors
     /// [`AdminError`].
     pub async fn start(address: SocketAddr, status: Status) -> Result<Self, AdminError> {
-        let failed = |source| AdminError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let listener = Self::bind(address).await?;
+        Self::start_at(listener, status).map_err(|source| AdminError { address, source })
+    }
+
+    /// Listens, and serves nothing yet.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, AdminError> {
+        let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+        listener.map_err(|source| AdminError { address, source })
+    }
+
+    /// Serves at a socket that listens already.
+    ///
+    /// # Errors
+    /// When it is none, or descriptors run out.
+    pub fn start_at(listener: std::net::TcpListener, status: Status) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let listener = TcpListener::from_std(listener)?;
         let router = Router::new()
             .route("/livez", get(async || "alive\n"))
             .route("/readyz", get(ready))

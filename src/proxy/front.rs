@@ -32,6 +32,8 @@ use crate::proxy::watch::Watched;
 pub struct Door {
     address: SocketAddr,
     listener: PingoraListener,
+    /// The same socket once more, for a process that takes over.
+    spare: std::net::TcpListener,
     tls: Option<Arc<Tls>>,
     proxy_protocol: bool,
 }
@@ -86,11 +88,23 @@ impl Door {
     /// # Errors
     /// [`BindError`], usually because the port is taken or needs a privilege.
     pub fn bind(address: SocketAddr, tls: Option<Arc<Tls>>, proxy_protocol: bool) -> Result<Self, BindError> {
-        let listener = bind(address).map_err(|source| BindError { address, source })?;
-        let address = listener.local_addr().map_err(|source| BindError { address, source })?;
+        let listener = bind(address).and_then(TcpListener::into_std);
+        let listener = listener.map_err(|source| BindError { address, source })?;
+        Self::at(listener, tls, proxy_protocol).map_err(|source| BindError { address, source })
+    }
+
+    /// At a socket that listens already.
+    ///
+    /// # Errors
+    /// When it is none, or descriptors run out.
+    pub fn at(listener: std::net::TcpListener, tls: Option<Arc<Tls>>, proxy_protocol: bool) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let spare = listener.try_clone()?;
         Ok(Self {
             address,
-            listener: listener.into(),
+            listener: TcpListener::from_std(listener)?.into(),
+            spare,
             tls,
             proxy_protocol,
         })
@@ -99,6 +113,14 @@ impl Door {
     /// The address that was bound.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The listening socket once more, for a process that takes over.
+    ///
+    /// # Errors
+    /// When descriptors run out.
+    pub fn duplicate(&self) -> std::io::Result<std::net::TcpListener> {
+        self.spare.try_clone()
     }
 
     /// Whether connections begin with TLS.

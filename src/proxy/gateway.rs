@@ -21,6 +21,7 @@ use crate::login::keyring::KeyringError;
 use crate::portal::branding::BrandingError;
 use crate::proxy::admin::Status;
 use crate::proxy::front::{BindError, Door, Part};
+use crate::proxy::handover::Inherited;
 use crate::proxy::hooks::Hooks;
 use crate::proxy::reload::Reloader;
 use crate::proxy::resources::Resources;
@@ -98,6 +99,14 @@ impl Doors {
     /// # Errors
     /// [`StartError::Bind`] or [`StartError::Tls`].
     pub fn open(settings: &Settings) -> Result<Self, StartError> {
+        Self::inherit(settings, &mut Inherited::default())
+    }
+
+    /// The same with listeners of the process before, where it had them.
+    ///
+    /// # Errors
+    /// As for [`Doors::open`].
+    pub fn inherit(settings: &Settings, inherited: &mut Inherited) -> Result<Self, StartError> {
         let certificates = Arc::new(Certificates::new(tls::load(&settings.server)?));
         let tls = Arc::new(Tls::new(Arc::clone(&certificates)));
         let mut doors = Vec::new();
@@ -107,7 +116,14 @@ impl Doors {
                 redirect_to_https: listen.redirect_to_https,
                 public_url_only: listen.public_url_only,
             };
-            doors.push((Door::bind(listen.address, tls, listen.proxy_protocol)?, part));
+            let door = match inherited.take(listen.address) {
+                Some(listener) => Door::at(listener, tls, listen.proxy_protocol).map_err(|source| BindError {
+                    address: listen.address,
+                    source,
+                })?,
+                None => Door::bind(listen.address, tls, listen.proxy_protocol)?,
+            };
+            doors.push((door, part));
         }
         Ok(Self { doors, certificates })
     }
@@ -115,6 +131,17 @@ impl Doors {
     /// The bound addresses, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.doors.iter().map(|(door, _)| door.address()).collect()
+    }
+
+    /// The listening sockets once more, for a process that takes over.
+    ///
+    /// # Errors
+    /// When descriptors run out.
+    pub fn duplicate(&self) -> std::io::Result<Vec<(SocketAddr, std::net::TcpListener)>> {
+        self.doors
+            .iter()
+            .map(|(door, _)| Ok((door.address(), door.duplicate()?)))
+            .collect()
     }
 }
 

@@ -10,6 +10,7 @@ pub mod forward_auth;
 pub mod framing;
 pub mod front;
 pub mod gateway;
+pub mod handover;
 pub mod hooks;
 pub mod normalise;
 pub mod outgoing;

@@ -1,9 +1,13 @@
 //! The binary as an operator runs it: verbs, exit codes, signals.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use menshen::sandbox::SandboxConfig;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::browser::{between, unescape};
 use crate::support::process::{Process, run};
@@ -60,6 +64,68 @@ async fn a_stop_lets_requests_in_flight_end_and_exits_with_0() {
     drop(waiting);
     let status = process.ended().await;
     assert_eq!(status.code(), Some(0), "{}", process.written());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_refuses_no_connection_and_ends_the_old_process() {
+    let (world, mut old) = World::plan().set("server.grace_period", "20s").start_process().await;
+    let mut browser = world.browser();
+    browser.log_in("lilei").await;
+    let request = browser.script("GET", "/");
+    let (address, served) = (world.address, Arc::new(AtomicUsize::new(0)));
+    let over = CancellationToken::new();
+    let visitors: Vec<_> = (0..4)
+        .map(|_| {
+            let (bytes, served, over) = (request.bytes(), Arc::clone(&served), over.clone());
+            tokio::spawn(async move {
+                while !over.is_cancelled() {
+                    let mut wire = Wire::open(address).await;
+                    wire.write(&bytes).await;
+                    wire.answer(false).await.expect(200);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let mut processes = Vec::new();
+    for _ in 0..3 {
+        let new = Process::upgrade(&world.configuration()).await;
+        assert_eq!(old.ended().await.code(), Some(0), "{}", old.written());
+        processes.push(std::mem::replace(&mut old, new));
+        let before = served.load(Ordering::Relaxed);
+        world.until(async || served.load(Ordering::Relaxed) > before + 20).await;
+    }
+    over.cancel();
+    for visitor in visitors {
+        visitor.await.expect("every request is answered");
+    }
+    browser.open("/").await.expect(200);
+    old.terminate().await;
+    assert_eq!(old.ended().await.code(), Some(0), "{}", old.written());
+}
+
+#[tokio::test]
+async fn an_upgrade_that_cannot_start_leaves_the_running_one_alone() {
+    let (world, _process) = World::plan().start_process().await;
+    let file = world.configuration();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("menshen.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = format!("\"{}\"", taken.local_addr().unwrap());
+    std::fs::write(&path, text.replace(&format!("\"{}\"", world.address), &busy)).unwrap();
+    let failed = run(&["serve", "--upgrade", "--config", &path.display().to_string()]).await;
+    assert_eq!(
+        failed.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&failed.stderr)
+    );
+    let mut browser = world.browser();
+    browser.log_in("lilei").await;
+    // And it can still be taken over from.
+    let _new = Process::upgrade(&file).await;
+    browser.open("/").await.expect(200);
 }
 
 #[tokio::test]

@@ -19,8 +19,18 @@ pub struct Process {
 impl Process {
     /// `menshen serve`, until it says that it serves.
     pub async fn serve(configuration: &Path) -> Self {
+        Self::serve_with(configuration, &[]).await
+    }
+
+    /// `menshen serve --upgrade` beside the one that runs.
+    pub async fn upgrade(configuration: &Path) -> Self {
+        Self::serve_with(configuration, &["--upgrade"]).await
+    }
+
+    async fn serve_with(configuration: &Path, options: &[&str]) -> Self {
         let path = configuration.display().to_string();
-        let mut child = command(&["serve", "--config", &path]).spawn().unwrap();
+        let arguments = [&["serve", "--config", &path], options].concat();
+        let mut child = command(&arguments).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = Arc::new(Mutex::new(String::new()));
         let process = Self { child, written };
