@@ -32,6 +32,7 @@ pub struct Inherited {
 #[derive(Debug)]
 pub struct Offer {
     path: PathBuf,
+    pid_file: PathBuf,
     socket: UnixListener,
     listeners: Vec<(SocketAddr, TcpListener)>,
     taken: bool,
@@ -51,10 +52,10 @@ pub enum HandoverError {
     /// The exchange broke off.
     #[error("the running gateway did not hand its listeners over: {0}")]
     Broken(#[from] io::Error),
-    /// The socket cannot be made.
+    /// The socket or the pid file cannot be made.
     #[error("{path}: {source}", path = .path.display())]
     Socket {
-        /// The socket.
+        /// Which of them.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -96,11 +97,15 @@ impl Inherited {
 }
 
 impl Offer {
-    /// Waits at the socket of `data_dir` from now on.
+    /// Waits at the socket of `data_dir` from now on, and says in the pid file there who does.
     ///
     /// # Errors
     /// [`HandoverError::Socket`].
     pub fn open(data_dir: &Path, listeners: Vec<(SocketAddr, TcpListener)>) -> Result<Self, HandoverError> {
+        let pid_file = data_dir.join(PID_FILE);
+        if let Err(source) = std::fs::write(&pid_file, format!("{}\n", std::process::id())) {
+            return Err(HandoverError::Socket { path: pid_file, source });
+        }
         let path = data_dir.join(SOCKET);
         // The one of the process before, which does not need it any more, or of one that was killed.
         match std::fs::remove_file(&path) {
@@ -112,6 +117,7 @@ impl Offer {
         match UnixListener::bind(&path) {
             Ok(socket) => Ok(Self {
                 path,
+                pid_file,
                 socket,
                 listeners,
                 taken: false,
@@ -156,9 +162,10 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        // After a handover the path belongs to the new process.
+        // After a handover both belong to the new process.
         if !self.taken {
             let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(&self.pid_file);
         }
     }
 }
@@ -208,6 +215,7 @@ fn receive(stream: &UnixStream) -> io::Result<Vec<(SocketAddr, TcpListener)>> {
 }
 
 const SOCKET: &str = "upgrade.sock";
+const PID_FILE: &str = "menshen.pid";
 const READY: u8 = b'r';
 /// Listeners of one gateway.
 const MOST: usize = 64;
@@ -249,8 +257,19 @@ mod tests {
         let listener = new.await.unwrap();
         drop(offer);
         listener.accept().unwrap();
-        // The path is the new process's to remove.
+        // Both are the new process's to remove.
         assert!(directory.path().join(SOCKET).exists());
+        assert!(directory.path().join(PID_FILE).exists());
+    }
+
+    #[tokio::test]
+    async fn an_ordinary_end_leaves_neither_socket_nor_pid_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let offer = Offer::open(directory.path(), vec![listener()]).unwrap();
+        let said = std::fs::read_to_string(directory.path().join(PID_FILE)).unwrap();
+        assert_eq!(said.trim(), std::process::id().to_string());
+        drop(offer);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[tokio::test(flavor = "multi_thread")]
