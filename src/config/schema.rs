@@ -366,6 +366,7 @@ pub const UPSTREAM: &[Key] = &[
     ),
     is("connect_timeout", "duration, 100ms to 5m", "\"5s\""),
     is("read_timeout", "duration, 1s to 24h", "\"60s\""),
+    is("total_timeout", "duration, up to 24h; \"0s\" is no limit", "\"0s\""),
     absent("health_check", "path"),
     is("pass_host", "true or false", "true"),
     is("tls_verify", "true or false", "true"),

@@ -43,6 +43,7 @@ pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
             balance: Balance::RoundRobin,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
+            total_timeout: None,
             health_check: None,
             pass_host: true,
             tls_verify: true,

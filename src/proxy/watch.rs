@@ -2,8 +2,8 @@
 //!
 //! Pingora's timers start anew with every byte, so that a client who sends one now and then keeps a connection for ever;
 //! an HTTP/2 connection is waited for without any; and a stream that was admitted once is never looked at again. Here
-//! each exchange runs beside what may end it: a head that does not come, or the end of the session that it was admitted
-//! by. What ends it drops it, and with it the connection (HTTP/1.1) or the stream (HTTP/2). The hooks speak to their own
+//! each exchange runs beside what may end it: a head that does not come, the end of the session that it was admitted
+//! by, or a limit for all of it. What ends it drops it, and with it the connection (HTTP/1.1) or the stream (HTTP/2). The hooks speak to their own
 //! exchange through the task that runs both; the price is one timer for a request.
 
 use std::future::pending;
@@ -19,7 +19,7 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// The limits.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +129,15 @@ pub fn lives_while(holds: impl Fn() -> bool + Send + Sync + 'static) {
     });
 }
 
+/// Ends this task's exchange after `limit`, counted from now.
+pub fn lasts_at_most(limit: Duration) {
+    let _ = EXCHANGE.try_with(|exchange| {
+        if exchange.limit.set(limit).is_ok() {
+            exchange.limited.notify_one();
+        }
+    });
+}
+
 /// What is known about a connection.
 #[derive(Debug, Default)]
 struct Connection {
@@ -142,6 +151,8 @@ struct Exchange {
     head_arrived: AtomicBool,
     holds: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     bound: Notify,
+    limit: OnceLock<Duration>,
+    limited: Notify,
 }
 
 impl Exchange {
@@ -158,6 +169,10 @@ impl Exchange {
                 info!("an answer was cut, since its session has ended");
                 None
             }
+            () = self.time_is_over() => {
+                warn!("an answer was cut after sites.upstream.total_timeout");
+                None
+            }
         }
     }
 
@@ -165,6 +180,15 @@ impl Exchange {
         sleep(patience).await;
         if self.head_arrived.load(Ordering::Acquire) {
             pending::<()>().await;
+        }
+    }
+
+    async fn time_is_over(&self) {
+        self.limited.notified().await;
+        match self.limit.get() {
+            // Silence until then has its own answer, which gets time to be sent.
+            Some(limit) => sleep(*limit + LAST_WORDS).await,
+            None => pending().await,
         }
     }
 
@@ -187,6 +211,9 @@ tokio::task_local! {
     static CONNECTION: Arc<Connection>;
     static EXCHANGE: Arc<Exchange>;
 }
+
+/// For an error page to go out.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long a connection is kept without a request, HTTP/1.1 or HTTP/2; Pingora's default is for ever.
 pub const IDLE: Duration = Duration::from_secs(75);

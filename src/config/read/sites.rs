@@ -1,5 +1,7 @@
 //! `[[sites]]` and `[[sites.routes]]`.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::super::header::{parse_allowed_header, parse_cookie};
@@ -119,6 +121,8 @@ fn read_upstream(reading: &mut Reading<'_>, section: &Section<'_>) -> UpstreamOp
             .unwrap_or(Balance::RoundRobin),
         connect_timeout: section.duration(reading, "connect_timeout", SECOND / 10..=MINUTE * 5),
         read_timeout: section.duration(reading, "read_timeout", SECOND..=DAY),
+        total_timeout: Some(section.duration(reading, "total_timeout", Duration::ZERO..=DAY))
+            .filter(|limit| !limit.is_zero()),
         health_check: section.parse(reading, "health_check", parse_health_check),
         pass_host: section.flag(reading, "pass_host"),
         tls_verify: section.flag(reading, "tls_verify"),

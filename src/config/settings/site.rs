@@ -85,6 +85,8 @@ pub struct UpstreamOptions {
     pub connect_timeout: Duration,
     /// Between two reads.
     pub read_timeout: Duration,
+    /// From a complete request head to the end of the answer, WebSockets and event streams excepted; `None`: no limit.
+    pub total_timeout: Option<Duration>,
     /// Path that answers 2xx when it is well; `None`: no checks.
     pub health_check: Option<String>,
     /// The client's Host goes on.

@@ -161,6 +161,7 @@ fn the_smallest_file_gets_every_default() {
             balance: Balance::RoundRobin,
             connect_timeout: Duration::from_secs(5),
             read_timeout: minute,
+            total_timeout: None,
             health_check: None,
             pass_host: true,
             tls_verify: true,

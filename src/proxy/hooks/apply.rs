@@ -187,10 +187,15 @@ impl Hooks {
             }
             _ => None,
         };
+        let endless = is_endless(&request.headers, admitted.class);
+        let site = snapshot.settings.sites.get(at.site);
+        let limit = site.and_then(|site| site.upstream.total_timeout).filter(|_| !endless);
+        if let Some(limit) = limit {
+            watch::lasts_at_most(limit);
+        }
         if let Some(cached) = &session {
             let (registry, cached) = (Arc::clone(&snapshot.registry), Arc::clone(cached));
             let since = snapshot.portal.inner().login.clock.now();
-            let endless = is_endless(&request.headers, admitted.class);
             watch::lives_while(move || {
                 registry.still_holds(&cached) && (!endless || registry.still_the_same(&cached, since))
             });
@@ -207,6 +212,7 @@ impl Hooks {
             path_prefix: None,
             lease: None,
             asked: None,
+            limit,
             upgrades: admitted.class == Class::WebSocket,
             received: 0,
             identity,

@@ -8,7 +8,7 @@ mod presented;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -82,6 +82,8 @@ struct Forward {
     lease: Option<Lease>,
     /// When the upstream was chosen, until its answer begins.
     asked: Option<Instant>,
+    /// For all of the exchange.
+    limit: Option<Duration>,
     /// A WebSocket: what follows the head is no body.
     upgrades: bool,
     /// Bytes of the body so far.
@@ -168,7 +170,12 @@ impl ProxyHttp for Hooks {
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
         forward.lease = Some(chosen.lease);
         forward.asked.get_or_insert_with(Instant::now);
-        Ok(Box::new(chosen.peer))
+        let mut peer = chosen.peer;
+        if let Some(limit) = forward.limit {
+            // Silence for the whole of it is an answer that comes too late, and is told as such.
+            peer.options.read_timeout = peer.options.read_timeout.map(|silence| silence.min(limit));
+        }
+        Ok(Box::new(peer))
     }
 
     async fn connected_to_upstream(

@@ -132,6 +132,7 @@ mod tests {
             balance: Balance::RoundRobin,
             connect_timeout: Duration::from_secs(1),
             read_timeout: Duration::from_secs(1),
+            total_timeout: None,
             health_check: None,
             pass_host: true,
             tls_verify: true,

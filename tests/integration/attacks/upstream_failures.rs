@@ -1,7 +1,12 @@
 //! Upstreams that are away, slow or broken: an honest status with a request id, once, and nothing of the details.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
 use super::recorder::{Play, plain};
 use super::stage::{ALICE, HOST, NAVIGATION, Stage};
+use super::wire::PATIENCE;
 
 fn site(upstream: &str) -> String {
     format!(
@@ -137,4 +142,50 @@ async fn the_applications_own_errors_are_its_own() {
         assert_eq!(answer.headers.one("www-authenticate"), Some("Basic realm=\"app\""));
         assert!(answer.set_cookie("menshen").is_none(), "{status} ends the session");
     }
+}
+
+/// Drops that come often enough to satisfy every other limit.
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_and_an_event_stream_is_not() {
+    let sites = site("UPSTREAM").replace("read_timeout = \"1s\"", "total_timeout = \"1s\"");
+    let stage = Stage::with_sites(&sites).await;
+    let (events, play) = mpsc::channel(1);
+    stage.upstream.on("/public/events", Play::Stream(play));
+    let (drops, play) = mpsc::channel(1);
+    stage.upstream.on("/public/drops", Play::Stream(play));
+
+    let mut stream = stage.connect().await;
+    stream
+        .send(format!(
+            "GET /public/events HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/event-stream\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(stream.head().await.status, 200);
+    let mut cut = stage.connect().await;
+    cut.send(format!("GET /public/drops HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
+        .await;
+    assert_eq!(cut.head().await.status, 200);
+    let dripping = tokio::spawn(async move {
+        // Fails as soon as nobody reads on.
+        while drops.send(b"drop".to_vec()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let rest = tokio::time::timeout(PATIENCE, cut.rest())
+        .await
+        .expect("an end in time");
+    assert!(!rest.is_empty() && !rest.ends_with(b"0\r\n\r\n"), "made whole");
+    tokio::time::timeout(PATIENCE, dripping)
+        .await
+        .expect("the upstream is let go")
+        .unwrap();
+
+    events.send(b"data: still\n\n".to_vec()).await.unwrap();
+    assert_eq!(stream.chunk().await, Some(b"data: still\n\n".to_vec()));
+
+    stage.upstream.on("/public/", Play::Silence);
+    assert_eq!(
+        stage.get("/public/", "").await.refusal(),
+        (504, "upstream_timeout".to_owned())
+    );
 }
