@@ -53,13 +53,21 @@ pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
     };
     runtime.block_on(async {
         match start(settings, upgrade).await {
-            Ok((gateway, offer)) => until_stopped(gateway, offer, source).await,
+            Ok(serving) => until_stopped(serving, source).await,
             Err(error) => {
                 error!(%error, "not started");
                 FAILED
             }
         }
     })
+}
+
+/// All that runs.
+struct Serving {
+    gateway: Gateway,
+    admin: Option<Admin>,
+    /// `None` where it could not be made, which was said.
+    offer: Option<Offer>,
 }
 
 /// Why nothing serves.
@@ -76,7 +84,7 @@ enum Unserved {
 }
 
 /// Serves, and offers its listeners to a process that comes after it.
-async fn start(settings: Settings, upgrade: bool) -> Result<(Gateway, Option<Offer>), Unserved> {
+async fn start(settings: Settings, upgrade: bool) -> Result<Serving, Unserved> {
     let admin_listen = settings.server.admin_listen;
     let public_url = settings.issuer().to_owned();
     let data_dir = settings.server.data_dir.clone();
@@ -88,9 +96,13 @@ async fn start(settings: Settings, upgrade: bool) -> Result<(Gateway, Option<Off
     let doors = Doors::inherit(&settings, &mut inherited)?;
     let mut listeners = doors.duplicate()?;
     let gateway = Gateway::start_at(doors, settings, Clock::default()).await?;
+    let mut admin = None;
     if let Some(address) = admin_listen {
         match serve_operator(address, &gateway, &mut inherited).await {
-            Ok(listener) => listeners.push((address, listener)),
+            Ok((serving, listener)) => {
+                admin = Some(serving);
+                listeners.push((address, listener));
+            }
             Err(error) => {
                 gateway.stop().await;
                 return Err(error);
@@ -108,7 +120,7 @@ async fn start(settings: Settings, upgrade: bool) -> Result<(Gateway, Option<Off
         warn!(%error, "the process before is gone");
     }
     info!(public_url, version = env!("CARGO_PKG_VERSION"), "serving");
-    Ok((gateway, offer))
+    Ok(Serving { gateway, admin, offer })
 }
 
 /// The operator's listener, and its socket once more.
@@ -116,18 +128,18 @@ async fn serve_operator(
     address: SocketAddr,
     gateway: &Gateway,
     inherited: &mut Inherited,
-) -> Result<TcpListener, Unserved> {
+) -> Result<(Admin, TcpListener), Unserved> {
     let listener = match inherited.take(address) {
         Some(listener) => listener,
         None => Admin::bind(address).await?,
     };
     let spare = listener.try_clone()?;
-    Admin::start_at(listener, gateway.status())?;
-    Ok(spare)
+    Ok((Admin::serve(listener, gateway.status())?, spare))
 }
 
 /// Reloads on SIGHUP and on changed files, stops on SIGTERM and SIGINT and when another process has taken over.
-async fn until_stopped(gateway: Gateway, offer: Option<Offer>, source: Source) -> u8 {
+async fn until_stopped(serving: Serving, source: Source) -> u8 {
+    let Serving { gateway, admin, offer } = serving;
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -156,7 +168,12 @@ async fn until_stopped(gateway: Gateway, offer: Option<Offer>, source: Source) -
     };
     match asked {
         Some(_) => info!("stopping"),
-        None => info!("another process has taken over: stopping"),
+        None => {
+            if let Some(admin) = admin {
+                admin.hand_over();
+            }
+            info!("another process has taken over: stopping");
+        }
     }
     if asked == Some(Asked::Stop) {
         let notice = gateway.announce_stop();

@@ -11,16 +11,18 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 use tracing::{error, info};
 
 use crate::proxy::resources::Resources;
 use crate::proxy::snapshot::Snapshot;
 use crate::telemetry::metrics::Moment;
 
-/// A running operator's listener; ends with the process.
+/// A running operator's listener. It ends with the process, so that it says until then that this one is not ready.
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
+    accepting: AbortHandle,
 }
 
 /// What a gateway can be asked.
@@ -46,15 +48,6 @@ struct Readiness {
 }
 
 impl Admin {
-    /// Binds and serves.
-    ///
-    /// # Errors
-    /// [`AdminError`].
-    pub async fn start(address: SocketAddr, status: Status) -> Result<Self, AdminError> {
-        let listener = Self::bind(address).await?;
-        Self::start_at(listener, status).map_err(|source| AdminError { address, source })
-    }
-
     /// Listens, and serves nothing yet.
     ///
     /// # Errors
@@ -68,7 +61,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it is none, or descriptors run out.
-    pub fn start_at(listener: std::net::TcpListener, status: Status) -> std::io::Result<Self> {
+    pub fn serve(listener: std::net::TcpListener, status: Status) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
@@ -78,9 +71,14 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/jwks.json", get(jwks))
             .with_state(status);
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let accepting = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
         info!(%address, "operator's listener");
-        Ok(Self { address })
+        Ok(Self { address, accepting })
+    }
+
+    /// Accepts no more: the socket has another owner, and this process would answer questions about that one.
+    pub fn hand_over(self) {
+        self.accepting.abort();
     }
 
     /// The bound address.

@@ -370,9 +370,8 @@ async fn too_many_pages_of_one_address_are_told_when_to_come_back() {
 #[tokio::test]
 async fn without_its_store_the_gateway_serves_sessions_and_refuses_logins() {
     let world = World::start().await;
-    let admin = Admin::start(([127, 0, 0, 1], 0).into(), world.gateway().status())
-        .await
-        .unwrap();
+    let listener = Admin::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let admin = Admin::serve(listener, world.gateway().status()).unwrap();
     let ready = async || {
         let answer = reqwest::get(format!("http://{}/readyz", admin.address()))
             .await

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::browser::{between, unescape};
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, free_port, run};
 use crate::support::wire::Wire;
 use crate::support::{Browser, World};
 
@@ -101,6 +101,44 @@ async fn an_upgrade_refuses_no_connection_and_ends_the_old_process() {
     }
     browser.open("/").await.expect(200);
     old.terminate().await;
+    assert_eq!(old.ended().await.code(), Some(0), "{}", old.written());
+}
+
+/// What waits for its last requests is not ready any more, and the socket that both have would say so every other time.
+#[tokio::test]
+async fn while_the_old_process_drains_only_the_new_one_says_whether_it_is_ready() {
+    let slow = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let operator = format!("127.0.0.1:{}", free_port());
+    let plan = World::plan()
+        .set(
+            "sites.0.upstreams",
+            vec![format!("http://{}", slow.local_addr().unwrap())],
+        )
+        .set("server.admin_listen", operator.as_str())
+        .set("server.grace_period", "20s");
+    let (world, mut old) = plan.start_process().await;
+    let mut waiting = Wire::open(world.address).await;
+    waiting
+        .write(&world.browser().script("GET", "/public/slow").bytes())
+        .await;
+    let (mut application, _) = slow.accept().await.unwrap();
+    let mut head = [0; 4096];
+    assert!(application.read(&mut head).await.unwrap() > 0);
+    let _new = Process::upgrade(&world.configuration()).await;
+    world
+        .until(async || old.written().contains("another process has taken over"))
+        .await;
+    for _ in 0..50 {
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let answer = client.get(format!("http://{operator}/readyz")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    application
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+        .await
+        .unwrap();
+    assert_eq!(waiting.answer(false).await.expect(200).text(), "done");
+    drop(waiting);
     assert_eq!(old.ended().await.code(), Some(0), "{}", old.written());
 }
 
