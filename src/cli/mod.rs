@@ -218,3 +218,21 @@ async fn asked_to_stop() {
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn stand_ins_listen_on_loopback_unless_told_otherwise() {
+        for verb in ["demo", "sandbox"] {
+            let listen = match Arguments::try_parse_from(["menshen", verb]).unwrap().verb {
+                Verb::Demo { listen, .. } | Verb::Sandbox { listen, .. } => listen,
+                verb => unreachable!("{verb:?}"),
+            };
+            assert!(listen.ip().is_loopback(), "{verb}");
+        }
+    }
+}

@@ -69,3 +69,20 @@ fn cause(same_origin: bool, dead_cookie: bool) -> LoopCause {
         (true, false) => LoopCause::CookieRefused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_what_can_be_seen_from_here() {
+        for (same_origin, dead_cookie, code) in [
+            (true, false, "loop_cookie"),
+            (true, true, "loop_clock"),
+            (false, false, "loop_origin"),
+            (false, true, "loop_origin"),
+        ] {
+            assert_eq!(cause(same_origin, dead_cookie).as_str(), code);
+        }
+    }
+}

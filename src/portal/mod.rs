@@ -247,8 +247,7 @@ impl Inner {
 
     /// Whether `api_base` is one of WeChat's own hosts: else every page says that it is not.
     pub fn talks_to_wechat(&self) -> bool {
-        let host = self.settings.wechat.api_base.host_str().unwrap_or_default();
-        host == "weixin.qq.com" || host.ends_with(".weixin.qq.com")
+        is_of_wechat(&self.settings.wechat.api_base)
     }
 
     /// What every answer of Menshen's own needs.
@@ -279,6 +278,12 @@ impl Inner {
     }
 }
 
+/// Whether an API address is one of WeChat's own.
+fn is_of_wechat(api_base: &url::Url) -> bool {
+    let host = api_base.host_str().unwrap_or_default();
+    host == "weixin.qq.com" || host.ends_with(".weixin.qq.com")
+}
+
 /// Refuses what no page of this origin sent.
 pub(crate) fn require_same_origin(context: &RequestContext) -> Result<(), Problem> {
     if context.same_origin {
@@ -293,5 +298,26 @@ fn style(request: &Request<Body>) -> Style {
         Class::Navigation | Class::Submission => Style::Page,
         Class::Grpc => Style::Grpc,
         Class::Script | Class::WebSocket => Style::Json,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_wechats_own_hosts_are_wechat() {
+        for (url, own) in [
+            ("https://api.weixin.qq.com", true),
+            ("https://api2.weixin.qq.com/", true),
+            ("https://evilweixin.qq.com", false),
+            ("https://api.weixin.qq.com.evil.test", false),
+            ("https://evil.test/api.weixin.qq.com", false),
+            ("http://127.0.0.1:9090", false),
+        ] {
+            assert_eq!(is_of_wechat(&url.parse().unwrap()), own, "{url}");
+        }
     }
 }

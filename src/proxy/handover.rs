@@ -50,7 +50,7 @@ pub enum HandoverError {
         source: io::Error,
     },
     /// The exchange broke off.
-    #[error("the running gateway did not hand its listeners over: {0}")]
+    #[error("the running gateway did not hand its listeners over: {0}; start the new one as the user of the old one")]
     Broken(#[from] io::Error),
     /// The socket or the pid file cannot be made.
     #[error("{path}: {source}", path = .path.display())]
@@ -148,9 +148,9 @@ impl Offer {
     }
 
     async fn hand_over(&self, mut stream: tokio::net::UnixStream) -> io::Result<()> {
-        let asking = stream.peer_cred()?.uid();
-        if asking != rustix::process::geteuid().as_raw() && asking != 0 {
-            return Err(io::Error::other("another user asks for the listeners"));
+        // Root could, and would then go on as root, in a directory whose files this user cannot write any more.
+        if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other("a process of another user asks for the listeners"));
         }
         send(&stream, &self.listeners)?;
         info!(listeners = self.listeners.len(), "listeners handed to a new process");

@@ -41,6 +41,39 @@ async fn an_anonymous_visitor_writes_nothing_to_the_store() {
 }
 
 #[tokio::test]
+async fn phones_may_call_so_often_and_forgers_a_tenth_of_that() {
+    let world = World::plan().set("limits.phone_calls", "20/min").start().await;
+    let mut phone = world.phone("lilei");
+    let forged = "A".repeat(32);
+    phone.scan(&forged).await.refused(404, "ticket_unknown");
+    let cancel = json!({ "scene": forged });
+    phone.call("cancel", &cancel).await.refused(404, "ticket_unknown");
+    let ticket = world.browser().open("/").await.login_page().ticket;
+    phone.scan(&ticket).await.refused(429, "rate_limited");
+
+    let world = World::plan().set("limits.phone_calls", "3/min").start().await;
+    let mut phone = world.phone("lilei");
+    let ticket = world.browser().open("/").await.login_page().ticket;
+    for _ in 0..3 {
+        phone.scan(&ticket).await.expect(200);
+    }
+    phone.scan(&ticket).await.refused(429, "rate_limited");
+
+    let world = World::plan()
+        .set("limits.phone_calls_per_person", "2/min")
+        .start()
+        .await;
+    let mut phone = world.phone("lilei");
+    for _ in 0..2 {
+        let ticket = world.browser().open("/").await.login_page().ticket;
+        phone.scan(&ticket).await.expect(200);
+    }
+    let ticket = world.browser().open("/").await.login_page().ticket;
+    phone.scan(&ticket).await.refused(429, "rate_limited");
+    world.phone("hanmeimei").scan(&ticket).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_scene_that_this_gateway_did_not_make_is_refused_before_wechat_is_asked() {
     let (world, other) = tokio::join!(World::start(), World::start());
     let mine = world.browser().open("/").await.login_page().ticket;

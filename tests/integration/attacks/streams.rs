@@ -74,10 +74,15 @@ async fn what_one_side_does_not_read_the_other_cannot_send() {
     .await;
     let piece = vec![b'x'; 64 * 1024];
     let mut sent = 0;
-    while let Ok(true) = timeout(Duration::from_secs(1), wire.try_send(&piece)).await {
-        sent += piece.len() as u64;
+    let stuck = loop {
+        match timeout(Duration::from_secs(1), wire.try_send(&piece)).await {
+            Ok(true) => sent += piece.len() as u64,
+            Ok(false) => break false,
+            Err(_) => break true,
+        }
         assert!(sent < size / 2, "the gateway keeps a whole body");
-    }
+    };
+    assert!(stuck && sent > 0, "refused instead of slowed down, after {sent} bytes");
     drop(wire);
     // The client never reads the answer.
     stage.upstream.on("/public/down", Play::Flood(size));
@@ -87,6 +92,7 @@ async fn what_one_side_does_not_read_the_other_cannot_send() {
     assert_eq!(wire.head().await.status, 200);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let flooded = stage.upstream.flooded();
+    assert!(flooded > 0, "the upstream was not asked");
     assert!(flooded < size / 2, "the gateway took {flooded} bytes that nobody reads");
     drop(wire);
 }

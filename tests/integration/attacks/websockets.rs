@@ -124,7 +124,7 @@ async fn a_refused_handshake_is_an_ordinary_answer() {
 /// oauth2-proxy #2996: what was opened by a session does not outlive it, however it ends and whatever is sent on it.
 #[tokio::test]
 async fn sockets_and_streams_end_with_their_session() {
-    for logout in [true, false] {
+    for ending in ["logout", "absolute end", "disabled elsewhere"] {
         let stage = Stage::plain().await;
         let cookie = stage.login(ALICE).await;
         let own = format!("Cookie: {cookie}\r\nOrigin: http://app.test\r\n");
@@ -143,7 +143,13 @@ async fn sockets_and_streams_end_with_their_session() {
             .send(format!("GET /events HTTP/1.1\r\nHost: {HOST}\r\n{own}\r\n"))
             .await;
         assert_eq!(events.head().await.status, 200);
-        if logout {
+        if ending == "disabled elsewhere" {
+            // As another node does it: this one reads it from the store.
+            let store = stage.world.store().await;
+            let alice = store.user_by_username("alice").await.unwrap().unwrap();
+            let now = stage.world.clock.now();
+            assert!(store.set_disabled(&alice.id, true, "left", now).await.unwrap());
+        } else if ending == "logout" {
             let lines = format!("{own}Sec-Fetch-Site: same-origin\r\n");
             let answer = stage
                 .post(HOST, "/.menshen/logout", &lines, &serde_json::json!({}))
@@ -153,8 +159,8 @@ async fn sockets_and_streams_end_with_their_session() {
             // The absolute end.
             stage.world.clock.advance(15 * 24 * 60 * 60);
         }
-        assert!(socket.is_closed().await, "logout: {logout}");
-        assert!(events.is_closed().await, "logout: {logout}");
+        assert!(socket.is_closed().await, "{ending}");
+        assert!(events.is_closed().await, "{ending}");
         let sent = frame(1, b"still here", Some([1, 2, 3, 4]));
         anonymous.send(&sent).await;
         assert_eq!(anonymous.take(sent.len()).await, sent, "nobody's session ended here");
