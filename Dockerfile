@@ -4,7 +4,8 @@
 # user that is not root.
 #
 #   docker build --tag menshen .
-#   docker run --publish 8080:8080 --volume ./config:/etc/menshen:ro --volume menshen:/var/lib/menshen menshen
+#   docker run --publish 8080:8080 --env MENSHEN_SECRET --env MENSHEN_STAFF_SECRET \
+#       --volume ./config:/etc/menshen:ro --volume menshen:/var/lib/menshen menshen
 #
 # The configuration is /etc/menshen/menshen.toml. Mount its directory, not the file: a file that an editor replaces keeps
 # its old content inside a container. `listen` must name 0.0.0.0; `admin_listen` stays on loopback unless Prometheus comes
