@@ -22,7 +22,7 @@ pub fn new_user_id() -> Result<String, NoRandomness> {
     Ok(format_id(u128::from_be_bytes(random)))
 }
 
-/// Whether a name could be taken for an id, in whatever spelling. Such a username is refused: an application that
+/// Whether a name could be taken for an id, in whatever spelling. Such a username must be refused where one is given: an application that
 /// falls back from one to the other must not meet somebody else.
 #[must_use]
 pub fn looks_like_user_id(name: &str) -> bool {

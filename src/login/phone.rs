@@ -20,6 +20,7 @@ use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
 use crate::login::status::{Standing, Status};
+use crate::session::token::CLOCK_TOLERANCE;
 use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState, User};
 use crate::telemetry::audit::{AuditEvent, AuditKind, ticket_hash};
 
@@ -505,5 +506,3 @@ const BROWSER_WAITS: Duration = Duration::from_secs(2);
 const FORWARDED: [i64; 2] = [1007, 1008];
 /// Launch scenes of a code in a picture: long-pressed or out of the album.
 const FROM_PICTURE: [i64; 4] = [1012, 1013, 1048, 1049];
-/// By how many seconds the clocks of two nodes may differ.
-const CLOCK_TOLERANCE: i64 = 5;

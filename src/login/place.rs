@@ -1,6 +1,6 @@
 //! Where an address is, as far as it can be said without a database.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What the phone is told about the browser's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +38,10 @@ pub fn first_half(address: IpAddr) -> String {
 }
 
 /// An IPv6 household has a /64 of which every device takes its own addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6([a, b, c, d, 0, 0, 0, 0].into())
-        }
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
+        four => four,
     }
 }
 

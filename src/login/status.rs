@@ -50,11 +50,6 @@ impl Status {
             Self::Failed => "failed",
         }
     }
-
-    /// Nothing comes after it.
-    pub fn is_end(self) -> bool {
-        matches!(self, Self::Redeemed | Self::Cancelled | Self::Expired | Self::Failed)
-    }
 }
 
 impl Standing {

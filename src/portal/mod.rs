@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use crate::config::Settings;
 use crate::gate::Gate;
-use crate::gate::request_class::{Class, classify};
+use crate::gate::request_class::classify;
 use crate::identity::assertion::SigningKeys;
 use crate::login::Login;
 use crate::portal::branding::Branding;
@@ -294,11 +294,7 @@ pub(crate) fn require_same_origin(context: &RequestContext) -> Result<(), Proble
 }
 
 fn style(request: &Request<Body>) -> Style {
-    match classify(request.method(), request.headers()) {
-        Class::Navigation | Class::Submission => Style::Page,
-        Class::Grpc => Style::Grpc,
-        Class::Script | Class::WebSocket => Style::Json,
-    }
+    classify(request.method(), request.headers()).into()
 }
 
 #[cfg(test)]

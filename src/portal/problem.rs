@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use tracing::{error, info};
 
+use crate::gate::request_class::Class;
 use crate::login::error::LoginError;
 use crate::portal::code::Code;
 use crate::store::StoreError;
@@ -38,6 +39,16 @@ pub enum Style {
     Json,
     /// A gRPC client: trailers-only with a status.
     Grpc,
+}
+
+impl From<Class> for Style {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Navigation | Class::Submission => Self::Page,
+            Class::Grpc => Self::Grpc,
+            Class::Script | Class::WebSocket => Self::Json,
+        }
+    }
 }
 
 /// The error object of the contract.

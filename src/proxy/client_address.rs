@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use crate::login::place::network;
 use crate::proxy::authority::Authority;
 
 /// The peers whose forwarded headers count.
@@ -125,10 +126,7 @@ impl ClientAddress {
 
 /// What a limit counts by: the address, of IPv6 the /64 that one subscriber has.
 pub fn limit_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
-        four => four,
-    }
+    network(address)
 }
 
 /// `X-Forwarded-For` for the upstream: the client, the trusted proxies after it, and the peer. What a client claims to

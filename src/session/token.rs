@@ -153,7 +153,7 @@ const VERSION: u8 = 1;
 /// Browsers keep 4,096 bytes with name and attributes.
 const MAX_COOKIE: usize = 3_800;
 /// By how many seconds the clocks of two nodes may differ.
-pub(super) const CLOCK_TOLERANCE: i64 = 5;
+pub const CLOCK_TOLERANCE: i64 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -61,12 +61,6 @@ impl StoreError {
             Self::Conflict { .. } => return None,
         })
     }
-
-    /// Whether the same call may succeed in a moment, with nobody doing anything.
-    #[must_use]
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::TimedOut | Self::Locked)
-    }
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -12,7 +12,7 @@ use super::answers::https_redirect;
 use super::{Hooks, Presented, RequestState, Verdict, credential, find_session, unknown_context};
 use crate::gate::decide::{RequestView, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
-use crate::gate::request_class::{Class, preflight_for};
+use crate::gate::request_class::preflight_for;
 use crate::portal::code::Code;
 use crate::portal::context::{OwnCookieValues, RequestContext};
 use crate::portal::problem::Style;
@@ -42,11 +42,7 @@ impl Hooks {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse_unread(session, ctx, &head, &refusal),
         };
-        ctx.style = match admitted.class {
-            Class::Navigation | Class::Submission => Style::Page,
-            Class::Grpc => Style::Grpc,
-            Class::Script | Class::WebSocket => Style::Json,
-        };
+        ctx.style = admitted.class.into();
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = self.context(ctx, request, &admitted);
         if let Some(status) = self.not_served(session, &snapshot, &admitted) {
