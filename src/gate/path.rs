@@ -31,20 +31,22 @@ pub enum PortalMatch {
 }
 
 /// Everything that a backend could take `path` for, without repetitions. `ignore_case` folds each reading.
+///
+/// Servers that stand behind each other each do some of these steps, in an order of their own, so the readings are
+/// closed under all of them: `/;%23/admin%23` is `/admin` to one that drops parameters and then decodes too early.
 pub fn readings(path: &str, ignore_case: bool) -> Readings<'_> {
     let mut readings: Readings<'_> = smallvec![decoded(path)];
     if is_ambiguous(path) {
         let mut spellings: Readings<'_> = smallvec![Cow::Borrowed(path)];
-        spellings.extend(slashes_decoded(path).map(Cow::Owned));
-        for at in 0..spellings.len() {
-            let cut = cut_at_encoded_delimiter(&spellings[at]).map(|cut| Cow::Owned(cut.to_owned()));
-            spellings.extend(cut);
-        }
-        for spelling in &spellings {
-            push_new(&mut readings, &decoded(spelling));
-            let bare = comparison_path(spelling);
-            push_new(&mut readings, &trimmed(&bare));
-            push_new(&mut readings, &bare);
+        // Ends because every step shortens what it changes.
+        let mut at = 0;
+        while let Some(spelling) = spellings.get(at).cloned() {
+            let steps = [slashes_decoded, before_encoded_delimiter, bare, trimmed];
+            for further in steps.into_iter().filter_map(|step| step(&spelling)) {
+                push_new(&mut spellings, &further);
+            }
+            push_new(&mut readings, &decoded(&spelling));
+            at += 1;
         }
     }
     if ignore_case {
@@ -60,27 +62,27 @@ pub fn readings(path: &str, ignore_case: bool) -> Readings<'_> {
     readings
 }
 
-/// The path without the `;parameters` of its segments (RFC 3986 §3.3), decoded, slashes merged: what a servlet
-/// container routes by (CVE-2026-73511 is a rule that forgot it). An encoded `;` counts, since some backends decode
-/// first. Borrowed when there is nothing to remove.
-pub fn comparison_path(path: &str) -> Cow<'_, str> {
+/// The path without the `;parameters` of its segments (RFC 3986 §3.3), slashes merged: what a servlet container routes
+/// by (CVE-2026-73511 is a rule that forgot it). An encoded `;` counts, since some backends decode first. `None` when
+/// there is nothing to remove.
+fn bare(path: &str) -> Option<String> {
     if !has_parameters(path) {
-        return decoded(path);
+        return None;
     }
     let mut bare = String::with_capacity(path.len());
     for segment in path.split('/').skip(1) {
-        let segment = decoded(without_parameters(segment));
+        let segment = without_parameters(segment);
         if !(segment.is_empty() && bare.ends_with('/')) {
             if !bare.ends_with('/') {
                 bare.push('/');
             }
-            bare.push_str(&segment);
+            bare.push_str(segment);
         }
     }
     if bare.is_empty() {
         bare.push('/');
     }
-    Cow::Owned(bare)
+    Some(bare)
 }
 
 /// A segment up to its first `;`, encoded or not.
@@ -192,12 +194,12 @@ fn is_ambiguous(path: &str) -> bool {
     previous == b'.'
 }
 
-/// Without the dots and spaces at the end of segments, which Windows ignores in file names.
-fn trimmed(path: &str) -> String {
+/// Without the dots and spaces at the end of segments, which Windows ignores in file names; `None` without any.
+fn trimmed(path: &str) -> Option<String> {
     let mut out = String::with_capacity(path.len());
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
-        let trimmed = segment.trim_end_matches(['.', ' ']);
+        let trimmed = without_trailing_dots_and_spaces(segment);
         // The empty segment of a trailing slash stays, one that trimming has emptied does not.
         if !trimmed.is_empty() || (segments.peek().is_none() && segment.is_empty()) {
             out.push('/');
@@ -207,7 +209,18 @@ fn trimmed(path: &str) -> String {
     if out.is_empty() {
         out.push('/');
     }
-    out
+    (out.len() < path.len()).then_some(out)
+}
+
+fn without_trailing_dots_and_spaces(mut segment: &str) -> &str {
+    while let Some(shorter) = segment.strip_suffix('.').or_else(|| segment.strip_suffix("%20")) {
+        segment = shorter;
+    }
+    segment
+}
+
+fn before_encoded_delimiter(path: &str) -> Option<String> {
+    cut_at_encoded_delimiter(path).map(|cut| if cut.is_empty() { "/".to_owned() } else { cut.to_owned() })
 }
 
 /// The path up to an encoded `?` or `#`, which a backend that decodes too early takes for the end
@@ -260,8 +273,8 @@ mod tests {
     }
 
     #[test]
-    fn comparison_drops_parameters_of_every_segment() {
-        for (path, bare) in [
+    fn parameters_are_dropped_from_every_segment() {
+        for (path, expected) in [
             ("/admin;x", "/admin"),
             ("/admin;", "/admin"),
             ("/admin;x/y;z/", "/admin/y/"),
@@ -271,11 +284,11 @@ mod tests {
             ("/a/;x", "/a/"),
             ("/admin%3bx/y", "/admin/y"),
             ("/admin%3B;x", "/admin"),
-            ("/%61dmin;x", "/admin"),
-            ("/plain", "/plain"),
+            ("/a%2Fb;x/%c3%a9", "/a%2Fb/%c3%a9"),
         ] {
-            assert_eq!(comparison_path(path), bare, "{path}");
+            assert_eq!(bare(path).as_deref(), Some(expected), "{path}");
         }
+        assert_eq!(bare("/plain"), None);
     }
 
     #[test]
@@ -293,6 +306,8 @@ mod tests {
             ("/admin.;x", &["/admin.;x", "/admin.", "/admin"]),
             ("/admin.%20;x/", &["/admin. ;x/", "/admin/"]),
             ("/%20/admin...", &["/admin"]),
+            ("/;%23/admin%23", &["/admin"]),
+            ("/;%23/x;y%2Fadmin.%20%3F", &["/x/admin", "/x"]),
             ("/%E4%BD%A0", &["/你"]),
             ("/a%21b", &["/a!b"]),
         ] {

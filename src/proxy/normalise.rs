@@ -11,7 +11,6 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-pub use crate::gate::path::comparison_path;
 use crate::gate::path::{cut_at_encoded_delimiter, without_parameters};
 
 /// A request target that has passed.

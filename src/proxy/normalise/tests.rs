@@ -293,6 +293,8 @@ fn backends(path: &str) -> Vec<String> {
         early_end(&decoded),
         without_parameters(&early_end(&decoded)),
         early_end(&without_parameters(&decoded)),
+        early_end(&decode(&without_parameters(path))),
+        without_parameters(&early_end(&decode(&without_parameters(path)))),
     ];
     seen = seen
         .iter()
@@ -368,7 +370,7 @@ fn decided(gate: &Gate, path: &str, credential: Credential<'_>) -> Decision {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6000))]
+    #![proptest_config(ProptestConfig::with_cases(20000))]
 
     #[test]
     fn what_is_forwarded_reads_the_same_again_and_is_decided_the_same(target in nasty_path(), keep: bool) {
