@@ -67,7 +67,7 @@ fn highest(row: Option<&sqlx::any::AnyRow>) -> Result<Option<i64>, StoreError> {
 
 const HIGHEST: &str = "SELECT version FROM schema_versions ORDER BY version DESC LIMIT 1";
 
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// The last version that this program knows.
 const KNOWN: i64 = MIGRATIONS.len() as i64;

@@ -1,0 +1,69 @@
+-- People who prove an account, callers without a browser, sessions on several hosts.
+
+-- argon2id in PHC form.
+ALTER TABLE users ADD COLUMN password_hash TEXT;
+-- A program's account: holds tokens, never logs in.
+ALTER TABLE users ADD COLUMN service BIGINT NOT NULL DEFAULT 0;
+
+-- argon2id in PHC form, of a code that an operator issued.
+CREATE TABLE bind_codes (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    hash TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX bind_codes_user ON bind_codes (user_id);
+
+-- Wrong proofs per account and method, counted from `since`.
+CREATE TABLE proof_failures (
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    method TEXT NOT NULL,
+    failures BIGINT NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (user_id, method)
+);
+
+-- The verified number, kept while the browser chooses an account; emptied at the ticket's end.
+ALTER TABLE tickets ADD COLUMN phone TEXT;
+ALTER TABLE tickets ADD COLUMN proof_failures BIGINT NOT NULL DEFAULT 0;
+
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    label TEXT,
+    sites_json TEXT NOT NULL,
+    connection TEXT,
+    session_id TEXT,
+    auth_time BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    last_used_at BIGINT,
+    used_at BIGINT,
+    revoked_at BIGINT
+);
+CREATE UNIQUE INDEX tokens_hash ON tokens (hash);
+CREATE INDEX tokens_user ON tokens (user_id);
+CREATE INDEX tokens_session ON tokens (session_id);
+CREATE INDEX tokens_expiry ON tokens (expires_at);
+
+-- The session at public_url that a host's session was handed off from.
+ALTER TABLE sessions ADD COLUMN parent TEXT;
+CREATE INDEX sessions_parent ON sessions (parent);
+
+CREATE TABLE handoffs (
+    code_hash BLOB PRIMARY KEY,
+    host TEXT NOT NULL,
+    binding_hash BLOB NOT NULL,
+    content_json TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX handoffs_expiry ON handoffs (expires_at);
+
+-- What an undo needs, as JSON.
+ALTER TABLE audit ADD COLUMN details TEXT;
