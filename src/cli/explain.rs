@@ -3,15 +3,15 @@
 //! The same functions decide here as in the gateway; only the request is made up: a URL as the operator has it, a
 //! browser's navigation or a script's call, nobody signed in or a person of the directory. Nothing is sent anywhere.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use crate::cli::{DONE, FAILED, WRONG_USAGE, check, complain};
+use crate::cli::{DONE, FAILED, WRONG_USAGE, complain, operator};
+use crate::config::Loaded;
 use crate::config::settings::{Access, HostPattern, PathPattern, Route, Settings, Site};
-use crate::config::{Loaded, load};
 use crate::gate::Gate;
 use crate::gate::decide::{Credential, Decision, Forbidden, RequestView, SessionView, decide};
 use crate::gate::path::readings;
@@ -24,7 +24,7 @@ use crate::proxy::authority::Authority;
 use crate::proxy::forward_auth::split_url;
 use crate::proxy::normalise::{EncodedSlashes, Target, TargetError, normalise};
 use crate::proxy::tls;
-use crate::store::{Store, StoreError, User};
+use crate::store::User;
 use crate::telemetry::clock::Clock;
 
 mod said;
@@ -47,10 +47,7 @@ pub(super) struct Question {
 
 /// Loads, decides, writes; the exit code.
 pub(super) fn run(path: &Path, question: &Question, out: &mut impl Write) -> u8 {
-    let Ok(Loaded { settings, .. }) = load(path) else {
-        let mut errors = io::stderr().lock();
-        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        check::run(path, false, &mut errors, colour);
+    let Some(Loaded { settings, .. }) = operator::configuration(path) else {
         return WRONG_USAGE;
     };
     let Ok((secure, authority, target)) = split_url(question.url.as_bytes()) else {
@@ -61,14 +58,10 @@ pub(super) fn run(path: &Path, question: &Question, out: &mut impl Write) -> u8 
         return WRONG_USAGE;
     };
     let user = match &question.user {
-        Some(name) => match find_user(&settings, name) {
-            Ok(Some(user)) => Some(user),
-            Ok(None) => {
-                complain(&format!("nobody in the directory has the username or id {name:?}"));
-                return FAILED;
-            }
+        Some(name) => match operator::at_store(&settings, async |operator| operator.user(name).await) {
+            Ok(user) => Some(user),
             Err(error) => {
-                complain(&error);
+                complain(&error.to_string());
                 return FAILED;
             }
         },
@@ -100,24 +93,6 @@ pub(super) fn run(path: &Path, question: &Question, out: &mut impl Write) -> u8 
         Ok(()) => DONE,
         Err(_) => FAILED,
     }
-}
-
-/// By id or username.
-fn find_user(settings: &Settings, name: &str) -> Result<Option<User>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let found: Result<Option<User>, StoreError> = runtime.block_on(async {
-        let store = Store::open(&settings.store.url).await?;
-        let found = match store.user(name).await? {
-            Some(user) => Some(user),
-            None => store.user_by_username(name).await?,
-        };
-        store.close().await;
-        Ok(found)
-    });
-    found.map_err(|error| error.to_string())
 }
 
 struct Asked<'q> {

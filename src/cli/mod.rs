@@ -19,6 +19,7 @@ mod demo;
 mod explain;
 mod health;
 mod keys;
+mod operator;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;

@@ -1,6 +1,5 @@
 //! `menshen serve`: the gateway until a signal, or until another process takes over.
 
-use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::pin::pin;
@@ -8,8 +7,8 @@ use std::pin::pin;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::cli::{Asked, DONE, FAILED, Signals, WRONG_USAGE, check, complain};
-use crate::config::{Loaded, Settings, load};
+use crate::cli::{Asked, DONE, FAILED, Signals, WRONG_USAGE, complain, operator};
+use crate::config::{Loaded, Settings};
 use crate::proxy::admin::{Admin, AdminError};
 use crate::proxy::gateway::{Doors, Gateway, StartError};
 use crate::proxy::handover::{HandoverError, Inherited, Offer};
@@ -19,17 +18,12 @@ use crate::telemetry::logs;
 
 /// Loads, serves, stops; the exit code. With `upgrade` at the listeners of the process that runs.
 pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
-    let Ok(Loaded {
+    let Some(Loaded {
         settings,
         warnings,
         files,
-    }) = load(path)
+    }) = operator::configuration(path)
     else {
-        // The same words as `check`, on standard error: this is no result.
-        let mut out = std::io::stderr().lock();
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        check::run(path, false, &mut out, colour);
-        let _ = out.flush();
         return WRONG_USAGE;
     };
     let source = Source::new(path.to_path_buf(), files);

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::NewUser;
+use crate::store::Store;
 
 struct Place(TempDir);
 
