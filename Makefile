@@ -10,6 +10,8 @@ CARGO ?= cargo
 LISTEN ?= 127.0.0.1:8080
 # A part of the tests: make test TESTS=login
 TESTS ?=
+# What keeps state: tested on PostgreSQL as well.
+STATEFUL := store:: accounts:: session:: login::
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +24,17 @@ build: ## A debug build: what the demo and the tests use
 	@[ -d "$${CARGO_TARGET_DIR:-target}/debug" ] || echo 'The first build compiles every dependency and takes some minutes.'
 	@$(CARGO) build --locked
 
-test: ## All tests, the browser's included; the runner's summary comes last
-	@.ci/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --no-fail-fast $(TESTS); \
+test: ## All tests, the browser's included, first those of the store on PostgreSQL; the summary comes last
+	@.ci/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy postgresql
+	@failed=0; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		[ -n '$(TESTS)' ] || .ci/with-postgres $(CARGO) nextest run --locked --no-fail-fast --lib $(STATEFUL) || failed=1; \
+		$(CARGO) nextest run --locked --no-fail-fast $(TESTS) || failed=1; \
 	else \
-		.ci/test-totals $(CARGO) test --locked --no-fail-fast --lib --bins --tests -- $(TESTS); \
-	fi
+		[ -n '$(TESTS)' ] || .ci/with-postgres .ci/test-totals $(CARGO) test --locked --no-fail-fast --lib -- $(STATEFUL) || failed=1; \
+		.ci/test-totals $(CARGO) test --locked --no-fail-fast --lib --bins --tests -- $(TESTS) || failed=1; \
+	fi; \
+	exit $$failed
 
 bench: ## What a request and a login page cost; compares with the run before
 	@.ci/need cargo cc cmake

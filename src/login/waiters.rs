@@ -47,13 +47,18 @@ impl Waiters {
         }
     }
 
-    /// Wakes all who wait, for good: this node stops.
-    pub fn close(&self) {
+    /// Wakes all who wait on this node.
+    pub fn wake_all(&self) {
         let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        self.closed.store(true, Ordering::Release);
         for room in rooms.values() {
             room.send_modify(|version| *version += 1);
         }
+    }
+
+    /// Wakes all who wait, for good: this node stops.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake_all();
     }
 
     /// Whether waiting is over here: what stands now is the answer.

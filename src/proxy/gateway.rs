@@ -23,6 +23,7 @@ use crate::proxy::admin::Status;
 use crate::proxy::front::{BindError, Door, Part};
 use crate::proxy::handover::Inherited;
 use crate::proxy::hooks::Hooks;
+use crate::proxy::neighbours;
 use crate::proxy::reload::Reloader;
 use crate::proxy::resources::Resources;
 use crate::proxy::snapshot::Snapshot;
@@ -255,6 +256,9 @@ impl Gateway {
             .push(tokio::spawn(async move { registry.follow(until).await }));
         self.tasks
             .push(tokio::spawn(keep_clean(Arc::clone(&self.snapshot), stopping.clone())));
+        let (store, snapshot) = (self.resources.store.clone(), Arc::clone(&self.snapshot));
+        self.tasks
+            .push(tokio::spawn(neighbours::follow(store, snapshot, stopping.clone())));
     }
 
     fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>) {

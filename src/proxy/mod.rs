@@ -12,6 +12,7 @@ pub mod front;
 pub mod gateway;
 pub mod handover;
 pub mod hooks;
+pub mod neighbours;
 pub mod normalise;
 pub mod outgoing;
 pub mod proxy_protocol;

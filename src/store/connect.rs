@@ -109,6 +109,7 @@ async fn open_sqlite(mut target: Target) -> Result<Store, StoreError> {
         writer,
         reader,
         engine: Engine::Sqlite,
+        url: None,
         metrics: None,
     })
 }
@@ -128,6 +129,7 @@ async fn open_postgres(url: &str) -> Result<Store, StoreError> {
         writer: pool.clone(),
         reader: pool,
         engine: Engine::Postgres,
+        url: Some(SecretString::from(url.to_owned())),
         metrics: None,
     })
 }

@@ -3,8 +3,9 @@
 //! **One set of statements.** Both engines are reached through `sqlx::Any`: `$1` placeholders, `ON CONFLICT`,
 //! `RETURNING`; integers for booleans and Unix seconds; text for JSON. What this costs is a copy of each bound value and
 //! an error at run time instead of compile time for a type that `Any` does not know, so the same tests run against both
-//! engines. An enum of two pools would need every statement twice or a macro around each. The engines differ in two
-//! places only: how a connection is set up (`connect`) and the name of the byte type in the migrations (`schema`).
+//! engines. An enum of two pools would need every statement twice or a macro around each. The engines differ in
+//! three places only: how a connection is set up (`connect`), the migrations (`schema`: the name of the byte type, and
+//! PostgreSQL's triggers), and what is told between nodes (`changes`).
 //!
 //! **Compare-and-set.** Whoever changes a state names the state that it found; the statement's row count says who won.
 //! Times are Unix seconds of the caller: a statement never asks the database's clock.
@@ -17,6 +18,7 @@
 //! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
 
 mod audit;
+mod changes;
 mod connect;
 mod error;
 mod identities;
@@ -37,6 +39,7 @@ use sqlx::query::Query;
 use sqlx::{Any, AnyPool, Row};
 
 pub use audit::AuditRow;
+pub use changes::{Change, Changes};
 pub use error::StoreError;
 pub use identities::IdentityRow;
 pub use keys::{KeyKind, KeyRow, NewKey};
@@ -54,6 +57,8 @@ pub struct Store {
     writer: AnyPool,
     reader: AnyPool,
     engine: Engine,
+    /// Of a server: its changes are listened to on a connection of their own.
+    url: Option<SecretString>,
     metrics: Option<Arc<Metrics>>,
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn migrate(store: &Store) -> Result<(), StoreError> {
     if found > KNOWN {
         return Err(StoreError::Newer { found, known: KNOWN });
     }
-    for (version, migration) in (1_i64..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
+    for (version, migration) in (1_i64..).zip(&MIGRATIONS).skip_while(|(version, _)| *version <= found) {
         apply(&mut tx, store.engine, migration).await?;
         tx.execute(sqlx::query("INSERT INTO schema_versions (version) VALUES ($1)").bind(version))
             .await?;
@@ -39,10 +39,10 @@ pub(super) async fn migrate(store: &Store) -> Result<(), StoreError> {
     tx.commit().await
 }
 
-async fn apply(tx: &mut WriteTx, engine: Engine, migration: &str) -> Result<(), StoreError> {
+async fn apply(tx: &mut WriteTx, engine: Engine, migration: &Migration) -> Result<(), StoreError> {
     let migration = match engine {
-        Engine::Postgres => migration.replace(" BLOB", " BYTEA"),
-        Engine::Sqlite => migration.to_owned(),
+        Engine::Postgres => migration.both.replace(" BLOB", " BYTEA") + migration.postgres,
+        Engine::Sqlite => migration.both.to_owned(),
     };
     // The text is ours, compiled in; without bound values a driver takes several statements at once.
     super::bounded(async { Ok(sqlx::raw_sql(AssertSqlSafe(migration)).execute(&mut *tx.inner).await?) }).await?;
@@ -67,7 +67,24 @@ fn highest(row: Option<&sqlx::any::AnyRow>) -> Result<Option<i64>, StoreError> {
 
 const HIGHEST: &str = "SELECT version FROM schema_versions ORDER BY version DESC LIMIT 1";
 
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+/// One step.
+struct Migration {
+    /// For either engine; `BLOB` stands for its byte type.
+    both: &'static str,
+    /// What only PostgreSQL has.
+    postgres: &'static str,
+}
+
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        both: include_str!("migrations/1.sql"),
+        postgres: "",
+    },
+    Migration {
+        both: include_str!("migrations/2.sql"),
+        postgres: include_str!("migrations/2.postgres.sql"),
+    },
+];
 
 /// The last version that this program knows.
 const KNOWN: i64 = MIGRATIONS.len() as i64;

@@ -18,6 +18,7 @@ mod front;
 mod health;
 mod login;
 mod no_script;
+mod nodes;
 mod operations;
 mod people;
 mod session;

@@ -10,6 +10,7 @@ pub mod browser;
 pub mod invariants;
 pub mod phone;
 pub mod picture;
+pub mod postgres;
 pub mod process;
 pub mod upstream;
 pub mod wire;

@@ -8,7 +8,8 @@ use super::world::{PUBLIC_HOST, World};
 
 /// The phone of one person.
 pub struct Phone<'w> {
-    world: &'w World,
+    /// Whose gateway it calls.
+    pub world: &'w World,
     persona: String,
     /// Of the last scan.
     pub handle: Option<String>,

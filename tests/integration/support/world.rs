@@ -175,6 +175,47 @@ impl World {
         self.gateway = Some(Gateway::start_at(doors, settings, self.clock.clone()).await.unwrap());
     }
 
+    /// A further node on the same store, before the same application and WeChat, with the same clock.
+    pub async fn another_node(&self) -> Self {
+        let mut node = self.not_started();
+        node.start_gateway().await;
+        node
+    }
+
+    /// A further node in a process of its own.
+    pub async fn another_process(&self) -> (Self, Process) {
+        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let mut table: toml::Table = self.text.parse().unwrap();
+        change(&mut table, "server.listen", vec![address.to_string()].into());
+        let configuration = self.directory.path().join(format!("{}.toml", address.port()));
+        std::fs::write(&configuration, table.to_string()).unwrap();
+        let process = Process::serve(&configuration).await;
+        (self.same_from_outside(address), process)
+    }
+
+    /// A further node that has yet to start.
+    pub fn not_started(&self) -> Self {
+        self.same_from_outside(self.address)
+    }
+
+    fn same_from_outside(&self, address: SocketAddr) -> Self {
+        assert!(self.https, "nodes share a public_url without a port");
+        Self {
+            sandbox: self.sandbox.clone(),
+            upstream: self.upstream.clone(),
+            clock: self.clock.clone(),
+            address,
+            gateway: None,
+            directory: Arc::clone(&self.directory),
+            settings: self.settings.clone(),
+            text: self.text.clone(),
+            app_id: self.app_id.clone(),
+            secrets: Arc::clone(&self.secrets),
+            checked: Mutex::default(),
+            https: self.https,
+        }
+    }
+
     /// All addresses that the gateway listens at, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.gateway.as_ref().expect("a gateway").addresses()
