@@ -23,6 +23,7 @@ mod operator;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
+mod service_manager;
 
 /// A gate in front of web applications: people sign in with a WeChat mini-program code, applications get signed
 /// identity headers.
@@ -173,6 +174,8 @@ enum Asked {
     Stop,
     /// SIGINT: somebody waits at a terminal.
     Interrupt,
+    /// SIGUSR2: the program may have been replaced.
+    Upgrade,
 }
 
 /// The signals of this process.
@@ -180,6 +183,7 @@ struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    upgrade: Signal,
 }
 
 impl Signals {
@@ -188,6 +192,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -196,13 +201,14 @@ impl Signals {
             Some(()) = self.hangup.recv() => Asked::Reload,
             Some(()) = self.terminate.recv() => Asked::Stop,
             Some(()) = self.interrupt.recv() => Asked::Interrupt,
+            Some(()) = self.upgrade.recv() => Asked::Upgrade,
             else => std::future::pending().await,
         }
     }
 
     /// The next that asks for a stop.
     async fn stop(&mut self) {
-        while self.next().await == Asked::Reload {}
+        while matches!(self.next().await, Asked::Reload | Asked::Upgrade) {}
     }
 }
 

@@ -7,6 +7,7 @@ use std::pin::pin;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use crate::cli::service_manager::{self, Itself};
 use crate::cli::{Asked, DONE, FAILED, Signals, WRONG_USAGE, complain, operator};
 use crate::config::{Loaded, Settings};
 use crate::proxy::admin::{Admin, AdminError};
@@ -27,6 +28,13 @@ pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
         return WRONG_USAGE;
     };
     let source = Source::new(path.to_path_buf(), files);
+    let itself = match Itself::at(path) {
+        Ok(itself) => itself,
+        Err(error) => {
+            complain(&format!("where this program is cannot be found out: {error}"));
+            return FAILED;
+        }
+    };
     if let Err(error) = logs::start(&settings.log) {
         complain(&error.to_string());
         return WRONG_USAGE;
@@ -47,7 +55,7 @@ pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
     };
     runtime.block_on(async {
         match start(settings, upgrade).await {
-            Ok(serving) => until_stopped(serving, source).await,
+            Ok(serving) => until_stopped(serving, source, itself).await,
             Err(error) => {
                 error!(%error, "not started");
                 FAILED
@@ -114,6 +122,7 @@ async fn start(settings: Settings, upgrade: bool) -> Result<Serving, Unserved> {
         warn!(%error, "the process before is gone");
     }
     info!(public_url, version = env!("CARGO_PKG_VERSION"), "serving");
+    service_manager::ready();
     Ok(Serving { gateway, admin, offer })
 }
 
@@ -131,8 +140,9 @@ async fn serve_operator(
     Ok((Admin::serve(listener, gateway.status())?, spare))
 }
 
-/// Reloads on SIGHUP and on changed files, stops on SIGTERM and SIGINT and when another process has taken over.
-async fn until_stopped(serving: Serving, source: Source) -> u8 {
+/// Reloads on SIGHUP and on changed files, starts a successor on SIGUSR2, stops on SIGTERM and SIGINT and when another
+/// process has taken over.
+async fn until_stopped(serving: Serving, source: Source, itself: Itself) -> u8 {
     let Serving { gateway, admin, offer } = serving;
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -147,29 +157,43 @@ async fn until_stopped(serving: Serving, source: Source) -> u8 {
     let following = tokio::spawn(gateway.reloader().clone().follow(source, asked));
     // One future for the whole time: a reload does not break off a handover that is under way. The sockets in it close
     // here, before the rest is drained: what still came in would wait for nobody.
-    let asked = {
+    let ending = {
         let mut taken = pin!(taken_over(offer));
         loop {
-            let asked = tokio::select! {
-                asked = signals.next() => Some(asked),
-                () = &mut taken => None,
+            let ending = tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Reload => {
+                        let _ = ask.try_send(());
+                        continue;
+                    }
+                    Asked::Upgrade => {
+                        itself.start_successor();
+                        continue;
+                    }
+                    Asked::Stop => Ending::Announced,
+                    Asked::Interrupt => Ending::AtOnce,
+                },
+                successor = &mut taken => Ending::Succeeded(successor),
             };
-            if asked != Some(Asked::Reload) {
-                break asked;
-            }
-            let _ = ask.try_send(());
+            break ending;
         }
     };
-    match asked {
-        Some(_) => info!("stopping"),
-        None => {
+    match ending {
+        Ending::Announced | Ending::AtOnce => {
+            info!("stopping");
+            service_manager::stopping();
+        }
+        Ending::Succeeded(successor) => {
             if let Some(admin) = admin {
                 admin.hand_over();
             }
-            info!("another process has taken over: stopping");
+            info!(successor, "another process has taken over: stopping");
+            if let Some(pid) = successor {
+                service_manager::succeeded_by(pid);
+            }
         }
     }
-    if asked == Some(Asked::Stop) {
+    if ending == Ending::Announced {
         let notice = gateway.announce_stop();
         // A second signal means at once.
         let _ = tokio::time::timeout(notice, signals.stop()).await;
@@ -181,7 +205,17 @@ async fn until_stopped(serving: Serving, source: Source) -> u8 {
     DONE
 }
 
-async fn taken_over(offer: Option<Offer>) {
+/// Why it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Others are to be told first.
+    Announced,
+    AtOnce,
+    /// By a process with this number, if the kernel says it.
+    Succeeded(Option<u32>),
+}
+
+async fn taken_over(offer: Option<Offer>) -> Option<u32> {
     match offer {
         Some(mut offer) => offer.taken().await,
         None => std::future::pending().await,

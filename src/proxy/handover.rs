@@ -126,8 +126,8 @@ impl Offer {
         }
     }
 
-    /// Completes when another process has taken the listeners over and serves.
-    pub async fn taken(&mut self) {
+    /// Completes when another process has taken the listeners over and serves; says which.
+    pub async fn taken(&mut self) -> Option<u32> {
         loop {
             let stream = match self.socket.accept().await {
                 Ok((stream, _)) => stream,
@@ -138,25 +138,26 @@ impl Offer {
                 }
             };
             match self.hand_over(stream).await {
-                Ok(()) => {
+                Ok(successor) => {
                     self.taken = true;
-                    return;
+                    return successor;
                 }
                 Err(error) => warn!(%error, "the new process did not take over, this one goes on"),
             }
         }
     }
 
-    async fn hand_over(&self, mut stream: tokio::net::UnixStream) -> io::Result<()> {
+    async fn hand_over(&self, mut stream: tokio::net::UnixStream) -> io::Result<Option<u32>> {
+        let peer = stream.peer_cred()?;
         // Root could, and would then go on as root, in a directory whose files this user cannot write any more.
-        if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
+        if peer.uid() != rustix::process::geteuid().as_raw() {
             return Err(io::Error::other("a process of another user asks for the listeners"));
         }
         send(&stream, &self.listeners)?;
         info!(listeners = self.listeners.len(), "listeners handed to a new process");
         let mut said = [0];
         tokio::time::timeout(START, stream.read_exact(&mut said)).await??;
-        Ok(())
+        Ok(peer.pid().and_then(|pid| u32::try_from(pid).ok()))
     }
 }
 
@@ -253,7 +254,7 @@ mod tests {
                 listener
             }
         });
-        offer.taken().await;
+        assert_eq!(offer.taken().await, Some(std::process::id()));
         let listener = new.await.unwrap();
         drop(offer);
         listener.accept().unwrap();
@@ -279,7 +280,7 @@ mod tests {
         let path = directory.path().to_owned();
         let failing = tokio::task::spawn_blocking(move || drop(Inherited::ask(&path).unwrap()));
         tokio::select! {
-            () = offer.taken() => unreachable!("nobody was ready"),
+            _ = offer.taken() => unreachable!("nobody was ready"),
             failed = failing => failed.unwrap(),
         }
         let path = directory.path().to_owned();

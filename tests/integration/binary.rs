@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::browser::{between, unescape};
-use crate::support::process::{Process, free_port, run};
-use crate::support::wire::Wire;
+use crate::support::process::{Process, free_port, run, signal};
+use crate::support::wire::{PATIENCE, Wire};
 use crate::support::{Browser, World};
 
 #[tokio::test]
@@ -102,6 +102,36 @@ async fn an_upgrade_refuses_no_connection_and_ends_the_old_process() {
     browser.open("/").await.expect(200);
     old.terminate().await;
     assert_eq!(old.ended().await.code(), Some(0), "{}", old.written());
+}
+
+#[tokio::test]
+async fn a_service_manager_is_told_who_serves_and_sigusr2_changes_the_program_under_it() {
+    let (world, mut unsupervised) = World::plan().start_process().await;
+    unsupervised.kill().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let told = async || {
+        let mut text = [0; 256];
+        let told = tokio::time::timeout(PATIENCE, manager.recv(&mut text)).await;
+        let length = told.expect("a word to the service manager").unwrap();
+        std::str::from_utf8(&text[..length]).unwrap().trim().to_owned()
+    };
+    let mut old = Process::serve_notifying(&world.configuration(), &path).await;
+    assert_eq!(told().await, "READY=1");
+    let mut browser = world.browser();
+    browser.log_in("lilei").await;
+
+    old.signal("USR2").await;
+    let mut said = [told().await, told().await];
+    said.sort();
+    let [main, ready] = said;
+    assert_eq!(ready, "READY=1", "of the new process");
+    let new: u32 = main.strip_prefix("MAINPID=").expect(&main).parse().unwrap();
+    assert_eq!(old.ended().await.code(), Some(0), "{}", old.written());
+    browser.open("/").await.expect(200);
+    signal("TERM", new).await;
+    assert_eq!(told().await, "STOPPING=1");
 }
 
 /// What waits for its last requests is not ready any more, and the socket that both have would say so every other time.

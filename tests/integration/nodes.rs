@@ -209,7 +209,8 @@ async fn nodes_that_start_together_on_an_empty_database_share_everything() {
     let server = Postgres::start().await;
     let mut first = plan(&server).build().await;
     let (mut second, mut third) = (first.not_started(), first.not_started());
-    futures_util::future::join3(first.start_gateway(), second.start_gateway(), third.start_gateway()).await;
+    let nodes = [&mut first, &mut second, &mut third].map(|node| Box::pin(node.start_gateway()));
+    futures_util::future::join_all(nodes).await;
     let mut browser = first.browser();
     browser.log_in("lilei").await;
     for node in [&second, &third] {

@@ -19,18 +19,28 @@ pub struct Process {
 impl Process {
     /// `menshen serve`, until it says that it serves.
     pub async fn serve(configuration: &Path) -> Self {
-        Self::serve_with(configuration, &[]).await
+        Self::serve_with(configuration, &[], None).await
+    }
+
+    /// Under a service manager that listens at `socket`.
+    pub async fn serve_notifying(configuration: &Path, socket: &Path) -> Self {
+        Self::serve_with(configuration, &[], Some(socket)).await
     }
 
     /// `menshen serve --upgrade` beside the one that runs.
     pub async fn upgrade(configuration: &Path) -> Self {
-        Self::serve_with(configuration, &["--upgrade"]).await
+        Self::serve_with(configuration, &["--upgrade"], None).await
     }
 
-    async fn serve_with(configuration: &Path, options: &[&str]) -> Self {
+    async fn serve_with(configuration: &Path, options: &[&str], notify: Option<&Path>) -> Self {
         let path = configuration.display().to_string();
         let arguments = [&["serve", "--config", &path], options].concat();
-        let mut child = command(&arguments).spawn().unwrap();
+        let mut command = command(&arguments);
+        match notify {
+            Some(socket) => command.env("NOTIFY_SOCKET", socket),
+            None => command.env_remove("NOTIFY_SOCKET"),
+        };
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = Arc::new(Mutex::new(String::new()));
         let process = Self { child, written };
@@ -54,9 +64,12 @@ impl Process {
 
     /// SIGTERM.
     pub async fn terminate(&self) {
-        let id = self.child.id().expect("it runs").to_string();
-        let killed = Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
-        assert!(killed.success());
+        self.signal("TERM").await;
+    }
+
+    /// Any signal.
+    pub async fn signal(&self, name: &str) {
+        signal(name, self.child.id().expect("it runs")).await;
     }
 
     /// SIGKILL, and the end.
@@ -108,6 +121,13 @@ impl Process {
         written.push_str(line);
         written.push('\n');
     }
+}
+
+/// Sends a signal to a process of any parent.
+pub async fn signal(name: &str, id: u32) {
+    let (name, id) = (format!("-{name}"), id.to_string());
+    let sent = Command::new("kill").args([name, id]).status().await.unwrap();
+    assert!(sent.success());
 }
 
 /// Runs a verb to its end.
