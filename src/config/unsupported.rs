@@ -26,13 +26,6 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
             remedy,
         });
     };
-    if settings.login.single_sign_on {
-        refuse(
-            "login.single_sign_on".to_owned(),
-            "`single_sign_on`",
-            "leave it out: each host has its own session",
-        );
-    }
     if settings.login.geo_database.is_some() {
         refuse(
             "login.geo_database".to_owned(),

@@ -5,6 +5,7 @@
 //! server, no clock and no store.
 
 pub mod decide;
+pub mod destination;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod origin;
@@ -18,6 +19,7 @@ use std::collections::BTreeSet;
 
 use crate::config::settings::{ConnectionKind, LoginAnswer, QrKind, Settings};
 use crate::gate::decide::Decision;
+use crate::gate::origin::OwnOrigin;
 use crate::gate::path::within;
 use crate::gate::site::{MatchedBy, SiteMatch, SiteTable};
 
@@ -29,6 +31,7 @@ pub struct Gate {
     public_host: String,
     public_port: Option<u16>,
     login_answer: LoginAnswer,
+    single_sign_on: bool,
     link_prefixes: Vec<LinkPrefix>,
     verification_files: BTreeSet<String>,
 }
@@ -67,6 +70,7 @@ impl Gate {
             public_host: public_url.host_str().unwrap_or_default().to_owned(),
             public_port: public_url.port(),
             login_answer: settings.login.answer,
+            single_sign_on: settings.login.single_sign_on,
             link_prefixes,
             verification_files: settings.server.verification_files.keys().cloned().collect(),
         }
@@ -108,6 +112,20 @@ impl Gate {
     /// The port of `public_url`, if it is not the scheme's own.
     pub fn public_port(&self) -> Option<u16> {
         self.public_port
+    }
+
+    /// Scheme, host and port of `public_url`.
+    pub fn public_origin(&self) -> OwnOrigin<'_> {
+        OwnOrigin {
+            secure: self.https,
+            host: &self.public_host,
+            port: self.public_port,
+        }
+    }
+
+    /// Whether one session at `public_url` serves every host.
+    pub fn single_sign_on(&self) -> bool {
+        self.single_sign_on
     }
 
     /// How a navigation without a session is answered.

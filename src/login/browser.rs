@@ -123,7 +123,7 @@ pub struct Redeemed {
     /// `Set-Cookie` lines.
     pub cookies: Vec<String>,
     /// The session that was made.
-    pub session: SessionId,
+    pub session: Session,
     /// Whose it is.
     pub user: String,
     /// Another person than last time: the application's own cookies end.
@@ -188,12 +188,9 @@ impl Login {
         if self.settings.https() && !cookies.browser.is_some_and(|value| half.is_bound_to(value)) {
             return Err(LoginError::Unknown);
         }
-        let last_user = cookies.last_user.and_then(|token| {
-            let opened = self
-                .ring
-                .open(Purpose::LastUser, &[&self.cookies.last_user, &half.host], token)?;
-            postcard::from_bytes::<LastUser>(&opened).ok().map(|last| last.id)
-        });
+        let last_user = cookies
+            .last_user
+            .and_then(|token| self.open_last_user(&half.host, token));
         Ok(Watched { scene, half, last_user })
     }
 
@@ -309,6 +306,7 @@ impl Login {
             expires_at: session.expires_at,
             last_used_at: now,
             ended_at: None,
+            parent: None,
         };
         let token = session
             .seal(&self.ring, &self.cookies.session, &watched.half.host, now)
@@ -328,7 +326,6 @@ impl Login {
         );
         Ok(Redeemed {
             redirect,
-            session: session.id,
             user: user.id.clone(),
             cookies: vec![
                 self.cookies.set_session(token, session.expires_at - now),
@@ -337,6 +334,7 @@ impl Login {
                 // could not ask again.
             ],
             other_user: watched.last_user.as_ref().is_some_and(|last| *last != user.id),
+            session,
         })
     }
 
@@ -371,7 +369,14 @@ impl Login {
         })
     }
 
-    fn seal_last_user(&self, host: &str, id: &str, now: i64) -> Result<String, LoginError> {
+    pub(crate) fn open_last_user(&self, host: &str, token: &[u8]) -> Option<String> {
+        let opened = self
+            .ring
+            .open(Purpose::LastUser, &[&self.cookies.last_user, host], token)?;
+        postcard::from_bytes::<LastUser>(&opened).ok().map(|last| last.id)
+    }
+
+    pub(crate) fn seal_last_user(&self, host: &str, id: &str, now: i64) -> Result<String, LoginError> {
         let bytes = postcard::to_stdvec(&LastUser { id: id.to_owned() })
             .map_err(|_| LoginError::Seal("the last user cannot be written"))?;
         self.ring

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::gate::destination;
 use crate::login::device::Device;
 use crate::login::scene::Scene;
 use crate::session::seal::{Purpose, SealError, SealingRing};
@@ -81,7 +82,7 @@ impl BrowserHalf {
     pub fn facts(&self) -> BrowserFacts {
         BrowserFacts {
             site: self.site.clone(),
-            host: self.host.clone(),
+            host: self.return_to.handoff_host().unwrap_or_else(|| self.host.clone()),
             device: self.device.clone(),
             address: self.address,
             time: self.time,
@@ -101,6 +102,14 @@ impl ReturnAddress {
             Self::Text(text.to_owned())
         } else {
             Self::Hash(sha256(text))
+        }
+    }
+
+    /// The host that asked for this login, when it is another than the page's own.
+    fn handoff_host(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => destination::handoff_host(text),
+            Self::Hash(_) => None,
         }
     }
 

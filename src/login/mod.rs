@@ -33,6 +33,7 @@ pub mod codes;
 pub mod confirm;
 pub mod device;
 pub mod error;
+pub mod handoff;
 pub mod keyring;
 pub mod limits;
 pub mod phone;
@@ -100,6 +101,7 @@ impl Login {
             self.store.sweep_tickets(now - TICKET_REMAINS).await?;
             self.store.sweep_sessions(now - TICKET_REMAINS).await?;
             self.store.sweep_revocations(now).await?;
+            self.store.sweep_handoffs(now - TICKET_REMAINS).await?;
             self.store.sweep_audit(now - keep).await
         };
         if let Err(error) = swept.await {

@@ -54,6 +54,8 @@ pub struct OwnCookieValues {
     pub browser: Option<Vec<u8>>,
     /// Of who signed in last.
     pub last_user: Option<Vec<u8>>,
+    /// Of a hand-off.
+    pub handoff: Option<Vec<u8>>,
 }
 
 impl RequestContext {

@@ -10,6 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::config::settings::{Connection, ConnectionKind, NumberEntry};
+use crate::gate::destination::{Destination, Handoff};
 use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
@@ -17,12 +18,15 @@ use crate::login::codes::Picture;
 use crate::login::device::{Device, DeviceKind};
 use crate::login::error::LoginError;
 use crate::login::scene::Scene;
-use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::pages::{LandingPage, LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
+use crate::portal::handoff::Wish;
+use crate::portal::pages::{
+    LandingPage, LoginPage, Shell, SiteLabel, Tab, TicketView, Way, data_uri, draw, svg_data_uri,
+};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
+use crate::portal::{FormTargets, Inner};
 
 /// Query of `GET /.menshen/login`.
 #[derive(Debug, Default, Deserialize)]
@@ -45,15 +49,9 @@ pub(super) async fn login(
     let rd = query
         .rd
         .as_deref()
-        .map(|rd| ReturnTo::parse(rd, &portal.gate, &context.own_origin()));
-    if portal.signed_in(&context).is_some() && !switching {
-        let target = match &rd {
-            // The portal's own host has no page behind its root: who is signed in there is told so.
-            Some(rd) if context.site.is_some() || !rd.is_local() => rd.as_str(),
-            None if context.site.is_some() => "/",
-            _ => "/.menshen/logout",
-        };
-        return Ok(Redirect::to(target).into_response());
+        .map(|rd| Destination::parse(rd, &portal.gate, &context.own_origin()));
+    if !switching && let Some(target) = portal.without_login(&context, rd.as_ref()).await? {
+        return Ok(Redirect::to(&target).into_response());
     }
     if !mints_ticket(&method, classify(&method, &headers)) {
         return Err(Problem {
@@ -61,10 +59,18 @@ pub(super) async fn login(
             ..Code::LoginRequired.into()
         });
     }
-    if !switching
-        && let Some(page) = portal.explained_circle(&context, &headers, rd.as_ref().map_or("/", ReturnTo::as_str))
-    {
+    let target = rd.as_ref().map_or_else(|| "/".to_owned(), Destination::to_string);
+    if !switching && let Some(page) = portal.explained_circle(&context, &headers, &target) {
         return Ok(page);
+    }
+    if let Some(Destination::Place(page)) = rd.as_ref().or(Some(&Destination::Place(ReturnTo::root()))) {
+        let wish = Wish {
+            connection: query.connection.as_deref(),
+            switching,
+        };
+        if let Some(sent) = portal.sent_to_public_url(&context, page, wish)? {
+            return Ok(sent);
+        }
     }
     let asked = PageAsked {
         rd,
@@ -79,7 +85,7 @@ pub(super) async fn login(
 #[derive(Debug)]
 pub struct PageAsked<'a> {
     /// Where to go afterwards; `None`: where the connection says.
-    pub rd: Option<ReturnTo>,
+    pub rd: Option<Destination>,
     /// Which connection; `None`: the first.
     pub connection: Option<&'a str>,
     /// Another person may sign in.
@@ -105,8 +111,11 @@ impl Inner {
         }
         let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
         let rd = ReturnTo::after_login(target, class, referer, &self.gate, &context.own_origin());
+        if let Some(sent) = self.sent_to_public_url(context, &rd, Wish::default())? {
+            return Ok(sent);
+        }
         let asked = PageAsked {
-            rd: Some(rd),
+            rd: Some(Destination::Place(rd)),
             connection: None,
             switching: false,
             status: StatusCode::UNAUTHORIZED,
@@ -124,7 +133,8 @@ impl Inner {
             .limits
             .login_page(context.limit_key)
             .map_err(LoginError::from)?;
-        let connections = self.connections_of(context);
+        let handoff = asked.rd.as_ref().and_then(Destination::handoff).cloned();
+        let connections = self.connections_of(context, handoff.as_ref());
         let connection = match asked.connection {
             Some(id) => connections
                 .iter()
@@ -132,16 +142,15 @@ impl Inner {
                 .ok_or(Code::NotFound)?,
             None => connections.first().ok_or(Code::NotFound)?,
         };
-        let rd = asked
-            .rd
-            .unwrap_or_else(|| ReturnTo::parse(&connection.callback_url, &self.gate, &context.own_origin()));
-        let issued = self.issue(context, headers, connection, rd.as_str()).await?;
+        let destination = asked.rd.unwrap_or_else(|| {
+            let place = ReturnTo::parse(&connection.callback_url, &self.gate, &context.own_origin());
+            Destination::Place(place)
+        });
+        let issued = self.issue(context, headers, connection, &destination).await?;
+        let rd = destination.to_string();
         let agent = user_agent(headers);
         let device = Device::of(agent);
-        let urls: Vec<String> = connections
-            .iter()
-            .map(|other| login_url(&other.id, rd.as_str()))
-            .collect();
+        let urls: Vec<String> = connections.iter().map(|other| login_url(&other.id, &rd)).collect();
         let tabs: Vec<Tab<'_>> = connections
             .iter()
             .zip(&urls)
@@ -156,7 +165,11 @@ impl Inner {
         let qr = self.qr_source(connection, &issued)?;
         let simulated_phone = self.simulated_phone(connection, &issued.scene);
         let page = LoginPage {
-            shell: self.shell(context, locale(headers, self.settings.branding.locale)),
+            shell: self.shell_for(
+                context,
+                locale(headers, self.settings.branding.locale),
+                handoff.as_ref(),
+            ),
             tabs: &tabs,
             connection: &connection.id,
             way: Way::Code(TicketView {
@@ -166,7 +179,7 @@ impl Inner {
                 open_url: None,
                 number: None,
             }),
-            rd: rd.as_str(),
+            rd: &rd,
             hand_back_rd: issued.hand_back,
             number_entry: self.number_entry(),
             in_wechat: Device::is_wechat(agent),
@@ -175,6 +188,7 @@ impl Inner {
             simulated_phone_url: simulated_phone.as_deref(),
         };
         let mut response = (asked.status, Html(page.render())).into_response();
+        self.allow_form_to(&mut response, &destination);
         let headers = response.headers_mut();
         set_cookies(headers, &issued.cookies);
         if context.dead_session {
@@ -198,14 +212,16 @@ impl Inner {
         context: &RequestContext,
         headers: &HeaderMap,
         connection: &Connection,
-        rd: &str,
+        destination: &Destination,
     ) -> Result<Issued, Problem> {
-        let site = context.site.and_then(|site| self.settings.sites.get(site));
+        // What is logged in to, though the session is made here first.
+        let asking = destination.handoff().map(|handoff| handoff.site);
+        let site = asking.or(context.site).and_then(|site| self.settings.sites.get(site));
         let facts = PageFacts {
             connection: &connection.id,
             site: site.map_or(&*self.settings.branding.title, |site| &site.name),
             host: &context.host,
-            return_to: rd,
+            return_to: &destination.to_string(),
             agent: user_agent(headers),
             address: context.address,
             browser_cookie: context.cookies.browser.as_deref(),
@@ -213,11 +229,12 @@ impl Inner {
         Ok(self.login.issue(&facts).await?)
     }
 
-    /// The connections that this host may log in with, in their order.
-    pub(super) fn connections_of(&self, context: &RequestContext) -> Vec<&Connection> {
+    /// The connections that this host, or the one that asks it for a login, may log in with, in their order.
+    pub(super) fn connections_of(&self, context: &RequestContext, handoff: Option<&Handoff>) -> Vec<&Connection> {
         let all = &self.settings.connections;
-        let of_site = context
-            .site
+        let of_site = handoff
+            .map(|handoff| handoff.site)
+            .or(context.site)
             .and_then(|site| self.settings.sites.get(site))
             .map(|site| &site.connections);
         let listed: Vec<&Connection> = match of_site {
@@ -228,6 +245,65 @@ impl Inner {
             .into_iter()
             .filter(|connection| matches!(connection.kind, ConnectionKind::MiniprogramQr(_)))
             .collect()
+    }
+
+    /// Where somebody goes who is signed in here already, and need not log in for what they want.
+    async fn without_login(
+        &self,
+        context: &RequestContext,
+        wanted: Option<&Destination>,
+    ) -> Result<Option<String>, Problem> {
+        let Some(signed_in) = self.signed_in(context) else {
+            return Ok(None);
+        };
+        Ok(match wanted {
+            Some(Destination::Handoff(handoff)) => {
+                let connection = &signed_in.session.authentication.connection;
+                let site = self.gate.sites().at(handoff.site);
+                if site.is_none_or(|site| !site.connections.iter().any(|listed| listed == connection)) {
+                    return Ok(None);
+                }
+                Some(self.login.hand_on(&signed_in.session, handoff).await?)
+            }
+            // The portal's own host has no page behind its root: who is signed in there is told so.
+            Some(Destination::Place(place)) if context.site.is_some() || !place.is_local() => Some(place.to_string()),
+            None if context.site.is_some() => Some("/".to_owned()),
+            _ => Some("/.menshen/logout".to_owned()),
+        })
+    }
+
+    /// Lets the form of a page without a script lead to another host.
+    pub(super) fn allow_form_to(&self, response: &mut Response<axum::body::Body>, destination: &Destination) {
+        let origin = match destination {
+            Destination::Handoff(handoff) => Some(handoff.origin.clone()),
+            Destination::Place(place) if place.is_local() => None,
+            Destination::Place(place) => url::Url::parse(place.as_str())
+                .ok()
+                .map(|url| url.origin().ascii_serialization()),
+        };
+        if let Some(origin) = origin {
+            response.extensions_mut().insert(FormTargets(vec![origin]));
+        }
+    }
+
+    /// The shell that names the site which is logged in to.
+    pub(super) fn shell_for<'a>(
+        &'a self,
+        context: &'a RequestContext,
+        locale: crate::config::settings::Locale,
+        handoff: Option<&'a Handoff>,
+    ) -> Shell<'a> {
+        let shell = self.shell(context, locale);
+        match handoff.and_then(|handoff| Some((handoff, self.settings.sites.get(handoff.site)?))) {
+            Some((handoff, site)) => Shell {
+                site: Some(SiteLabel {
+                    name: &site.name,
+                    host: &handoff.host,
+                }),
+                ..shell
+            },
+            None => shell,
+        }
     }
 
     /// How the phone is asked for the number, where it is.

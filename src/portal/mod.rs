@@ -36,6 +36,7 @@ pub mod code;
 pub mod context;
 mod events;
 mod files;
+mod handoff;
 pub mod login_page;
 mod logout;
 pub mod pages;
@@ -74,6 +75,10 @@ pub struct Inner {
     pub cookies: CookieNames,
 }
 
+/// Origins to which the answer of a form on this page may redirect.
+#[derive(Debug, Clone, Default)]
+struct FormTargets(Vec<String>);
+
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Portal")
@@ -93,6 +98,7 @@ impl Portal {
             .route("/.menshen/tickets/{id}/page", get(ticket_page::page))
             .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
             .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
+            .route("/.menshen/handoff", get(handoff::take))
             .route("/.menshen/userinfo", get(userinfo::userinfo))
             .route("/.menshen/logout", get(logout::ask).post(logout::logout))
             .route("/.menshen/jwks.json", get(files::jwks))
@@ -256,6 +262,7 @@ impl Inner {
             .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let form_targets = response.extensions_mut().remove::<FormTargets>().unwrap_or_default();
         let headers = response.headers_mut();
         headers
             .entry(header::CACHE_CONTROL)
@@ -266,7 +273,11 @@ impl Inner {
             headers.insert("x-request-id", id);
         }
         if is_page {
-            let policy = content_security_policy(PolicySources::default());
+            let targets: Vec<&str> = form_targets.0.iter().map(String::as_str).collect();
+            let policy = content_security_policy(PolicySources {
+                form_targets: &targets,
+                ..PolicySources::default()
+            });
             if let Ok(policy) = HeaderValue::try_from(policy) {
                 headers.insert(header::CONTENT_SECURITY_POLICY, policy);
             }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Response};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
+use crate::gate::destination::Destination;
 use crate::login::browser::StatusView;
 use crate::login::device::Device;
 use crate::portal::Inner;
@@ -38,8 +39,10 @@ pub(super) async fn page(
     let rd = watched.half.return_to.resolve(query.rd.as_deref()).unwrap_or("/");
     let new_code_url = login_url(&connection.id, rd);
     let phone = portal.simulated_phone(connection, &watched.scene);
+    let destination = Destination::parse(rd, &portal.gate, &context.own_origin());
+    let locale = locale(&headers, portal.settings.branding.locale);
     let page = TicketPage {
-        shell: portal.shell(&context, locale(&headers, portal.settings.branding.locale)),
+        shell: portal.shell_for(&context, locale, destination.handoff()),
         id: watched.scene.as_str(),
         state: state(&view, &qr),
         rd: query.rd.as_deref(),
@@ -48,7 +51,9 @@ pub(super) async fn page(
         in_wechat: Device::is_wechat(user_agent(&headers)),
         simulated_phone_url: phone.as_deref(),
     };
-    Ok(Html(page.render()).into_response())
+    let mut response = Html(page.render()).into_response();
+    portal.allow_form_to(&mut response, &destination);
+    Ok(response)
 }
 
 fn state<'a>(view: &'a StatusView, qr: &'a str) -> TicketState<'a> {

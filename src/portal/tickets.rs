@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::settings::Locale;
-use crate::gate::return_to::ReturnTo;
+use crate::gate::destination::{self, Destination};
 use crate::login::browser::{Redeemed, StatusView, Watched};
 use crate::login::codes::Picture;
 use crate::login::device::Device;
@@ -60,14 +60,15 @@ pub(super) async fn create(
         .limits
         .login_page(context.limit_key)
         .map_err(LoginError::from)?;
-    let connections = portal.connections_of(&context);
+    let parse = |rd: &str| Destination::parse(rd, &portal.gate, &context.own_origin());
+    let asked = body.rd.as_deref().map(parse);
+    let connections = portal.connections_of(&context, asked.as_ref().and_then(Destination::handoff));
     let connection = connections
         .iter()
         .find(|connection| connection.id == body.connection)
         .ok_or(Code::NotFound)?;
-    let asked = body.rd.as_deref().unwrap_or(&connection.callback_url);
-    let rd = ReturnTo::parse(asked, &portal.gate, &context.own_origin());
-    let issued = portal.issue(&context, &headers, connection, rd.as_str()).await?;
+    let destination = asked.unwrap_or_else(|| parse(&connection.callback_url));
+    let issued = portal.issue(&context, &headers, connection, &destination).await?;
     let id = issued.scene.as_str();
     let created = Created {
         id,
@@ -173,7 +174,7 @@ pub(super) async fn redeem(
     {
         Ok(redeemed) => redeemed,
         Err(LoginError::WrongState) if portal.is_own_session(&context, &watched).await? => {
-            return Ok(again(&portal, &context, &watched, body.rd.as_deref(), form));
+            return portal.again(&context, &watched, body.rd.as_deref(), form).await;
         }
         Err(error) => return Err(error.into()),
     };
@@ -183,19 +184,30 @@ pub(super) async fn redeem(
         device: Device::of(user_agent(&headers)).text,
     };
     let (now, host) = (portal.login.clock.now(), &context.host);
-    portal
-        .registry
-        .unused()
-        .made(browser, redeemed.session, &redeemed.user, host, now);
+    // Checked when the page was made; checked again, because the configuration may be another one now.
+    let target = portal
+        .after_login(&context, &redeemed.redirect, Some(&redeemed.session))
+        .await?;
+    // One that is handed on is used when the next host asks, which may be never.
+    if destination::handoff_host(&redeemed.redirect).is_none() {
+        portal
+            .registry
+            .unused()
+            .made(browser, redeemed.session.id, &redeemed.user, host, now);
+    }
     portal.end_previous(&context).await;
-    Ok(portal.redeemed(&context, &redeemed, form))
+    Ok(portal.redeemed(&context, &redeemed, &target, form))
 }
 
 impl Inner {
-    fn redeemed(&self, context: &RequestContext, redeemed: &Redeemed, form: bool) -> Response<axum::body::Body> {
-        // Checked when the page was made; checked again, because the configuration may be another one now.
-        let target = ReturnTo::parse(&redeemed.redirect, &self.gate, &context.own_origin());
-        let mut response = go_to(target.as_str(), form);
+    fn redeemed(
+        &self,
+        context: &RequestContext,
+        redeemed: &Redeemed,
+        target: &str,
+        form: bool,
+    ) -> Response<axum::body::Body> {
+        let mut response = go_to(target, form);
         set_cookies(response.headers_mut(), &redeemed.cookies);
         if redeemed.other_user {
             set_cookies(response.headers_mut(), &self.expired_app_cookies(context));
@@ -231,6 +243,20 @@ impl Inner {
             .is_some_and(|id| id == session.session.id.to_text()))
     }
 
+    /// The answer once more, to a browser that has its session already.
+    async fn again(
+        &self,
+        context: &RequestContext,
+        watched: &Watched,
+        handed_back: Option<&str>,
+        form: bool,
+    ) -> Answer {
+        let rd = watched.half.return_to.resolve(handed_back).unwrap_or("/");
+        let session = context.session.as_ref().map(|cached| &cached.session);
+        let target = self.after_login(context, rd, session).await?;
+        Ok(go_to(&target, form))
+    }
+
     /// `Set-Cookie` lines that end the application's own cookies.
     pub(super) fn expired_app_cookies(&self, context: &RequestContext) -> Vec<String> {
         let site = context.site.and_then(|site| self.settings.sites.get(site));
@@ -242,17 +268,6 @@ impl Inner {
         })
         .unwrap_or_default()
     }
-}
-
-fn again(
-    portal: &Inner,
-    context: &RequestContext,
-    watched: &Watched,
-    handed_back: Option<&str>,
-    form: bool,
-) -> Response<axum::body::Body> {
-    let rd = watched.half.return_to.resolve(handed_back).unwrap_or("/");
-    go_to(ReturnTo::parse(rd, &portal.gate, &context.own_origin()).as_str(), form)
 }
 
 fn go_to(target: &str, form: bool) -> Response<axum::body::Body> {

@@ -19,6 +19,8 @@ pub struct CookieNames {
     pub last_user: String,
     /// The browser's half of a ticket, at the ticket's path.
     pub ticket: String,
+    /// Random, while this browser fetches a login from `public_url`.
+    pub handoff: String,
     https: bool,
     same_site: SameSite,
 }
@@ -33,6 +35,7 @@ impl CookieNames {
             browser: format!("{host}menshen-browser"),
             last_user: format!("{host}menshen-last"),
             ticket: format!("{secure}menshen-ticket"),
+            handoff: format!("{host}menshen-handoff"),
             https,
             same_site: match settings.session.same_site {
                 settings::SameSite::Lax => SameSite::Lax,
@@ -65,6 +68,11 @@ impl CookieNames {
         self.cookie(self.last_user.clone(), token, YEAR).to_string()
     }
 
+    /// `Set-Cookie` of a hand-off; kept for ten minutes.
+    pub fn set_handoff(&self, value: String) -> String {
+        self.cookie(self.handoff.clone(), value, HANDOFF).to_string()
+    }
+
     /// `Set-Cookie` of a ticket, sent back to that ticket's addresses only.
     pub fn set_ticket(&self, id: &str, token: String, max_age: i64) -> String {
         self.cookie(self.ticket.clone(), token, max_age)
@@ -93,6 +101,8 @@ fn ticket_path(id: &str) -> String {
     format!("/.menshen/tickets/{id}")
 }
 
+/// Seconds that a person may take to log in at `public_url`.
+const HANDOFF: i64 = 600;
 const YEAR: i64 = 365 * 24 * 60 * 60;
 
 #[cfg(test)]
@@ -106,6 +116,7 @@ mod tests {
             browser: format!("{host}menshen-browser"),
             last_user: format!("{host}menshen-last"),
             ticket: format!("{secure}menshen-ticket"),
+            handoff: format!("{host}menshen-handoff"),
             https,
             same_site: SameSite::Lax,
         }

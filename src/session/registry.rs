@@ -184,7 +184,7 @@ impl Registry {
             .ok()
     }
 
-    /// Ends one session everywhere.
+    /// Ends one session, and what came from the same login on other hosts, everywhere.
     ///
     /// # Errors
     /// When the store does not answer: then it goes on, and the person must be told.
@@ -194,6 +194,20 @@ impl Registry {
             .await?;
         self.metrics.sessions_ended(reason, 1);
         // Here at once; elsewhere as soon as it is read.
+        self.revocations.add(Revoked::Session(session.id), session.expires_at);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends this session, and nothing else that came from the same login.
+    ///
+    /// # Errors
+    /// As for [`Registry::end`].
+    pub async fn end_here(&self, session: &Session, reason: &str) -> Result<(), StoreError> {
+        self.store
+            .end_one_session(&session.id.to_text(), reason, self.clock.now())
+            .await?;
+        self.metrics.sessions_ended(reason, 1);
         self.revocations.add(Revoked::Session(session.id), session.expires_at);
         self.changed.notify_one();
         Ok(())

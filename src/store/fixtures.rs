@@ -125,5 +125,6 @@ pub(crate) fn session(id: &str, user_id: &str) -> SessionRow {
         expires_at: NOW + 1000,
         last_used_at: NOW,
         ended_at: None,
+        parent: None,
     }
 }

@@ -36,6 +36,8 @@ pub struct SessionRow {
     pub last_used_at: i64,
     /// Ended before its time.
     pub ended_at: Option<i64>,
+    /// The session that it was handed on from: they end together.
+    pub parent: Option<String>,
 }
 
 impl Store {
@@ -65,27 +67,50 @@ impl Store {
         self.fetch_all(query).await?.iter().map(from_row).collect()
     }
 
-    /// Ends a session and revokes it, in one transaction. False if it has ended already or is not there.
+    /// Ends a session, and all that came from the same login on other hosts, and revokes them, in one transaction. False
+    /// if it has ended already or is not there.
     ///
     /// # Errors
-    /// [`StoreError`]; then it has not ended.
+    /// [`StoreError`]; then none has ended.
     pub async fn end_session(&self, id: &str, reason: &str, now: i64) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        tx.lock(Lock::Revocations).await?;
+        let query = sqlx::query(
+            "UPDATE sessions SET ended_at = $2
+             WHERE ended_at IS NULL
+               AND EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL)
+               AND (id = $1 OR parent = $1
+                    OR id = (SELECT parent FROM sessions WHERE id = $1)
+                    OR parent = (SELECT parent FROM sessions WHERE id = $1))
+             RETURNING id, expires_at",
+        )
+        .bind(id)
+        .bind(now);
+        self.end_by(query, reason, now).await
+    }
+
+    /// Ends this session alone.
+    ///
+    /// # Errors
+    /// As for [`Store::end_session`].
+    pub async fn end_one_session(&self, id: &str, reason: &str, now: i64) -> Result<bool, StoreError> {
         let query = sqlx::query(
             "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id, expires_at",
         )
         .bind(id)
         .bind(now);
+        self.end_by(query, reason, now).await
+    }
+
+    async fn end_by(&self, query: Statement, reason: &str, now: i64) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        tx.lock(Lock::Revocations).await?;
         let ended = tx.fetch_all(query).await?;
-        let Some(row) = ended.first() else {
-            return Ok(false);
-        };
-        let expires_at: i64 = row.try_get("expires_at")?;
-        tx.revoke(RevocationKind::Session, id, reason, now, expires_at + CLOCK_DIFFERENCE)
-            .await?;
+        for row in &ended {
+            let (id, expires_at): (&str, i64) = (row.try_get("id")?, row.try_get("expires_at")?);
+            tx.revoke(RevocationKind::Session, id, reason, now, expires_at + CLOCK_DIFFERENCE)
+                .await?;
+        }
         tx.commit().await?;
-        Ok(true)
+        Ok(!ended.is_empty())
     }
 
     /// Ends all that a user holds, in one transaction: how many sessions that were.
@@ -161,8 +186,8 @@ impl WriteTx {
 pub(super) fn insert(session: &SessionRow) -> Statement {
     sqlx::query(
         "INSERT INTO sessions (id, user_id, connection, site, host, device, address, place, ticket, created_at,
-             auth_time, expires_at, last_used_at, ended_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             auth_time, expires_at, last_used_at, ended_at, parent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(session.id.as_str())
     .bind(session.user_id.as_str())
@@ -178,6 +203,7 @@ pub(super) fn insert(session: &SessionRow) -> Statement {
     .bind(session.expires_at)
     .bind(session.last_used_at)
     .bind(session.ended_at)
+    .bind(session.parent.as_deref())
 }
 
 fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
@@ -196,15 +222,16 @@ fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
         expires_at: row.try_get("expires_at")?,
         last_used_at: row.try_get("last_used_at")?,
         ended_at: row.try_get("ended_at")?,
+        parent: row.try_get("parent")?,
     })
 }
 
 // Written out, not `*`: a column that a newer node adds must not upset this node's prepared statements.
 const SELECT_BY_ID: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket, created_at,
-     auth_time, expires_at, last_used_at, ended_at FROM sessions WHERE id = $1";
+     auth_time, expires_at, last_used_at, ended_at, parent FROM sessions WHERE id = $1";
 
 const SELECT_LIVE_OF_USER: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket,
-     created_at, auth_time, expires_at, last_used_at, ended_at FROM sessions
+     created_at, auth_time, expires_at, last_used_at, ended_at, parent FROM sessions
      WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id";
 
 /// A revocation outlives its session by more than nodes' clocks may differ.

@@ -22,6 +22,7 @@ mod nodes;
 mod operations;
 mod people;
 mod session;
+mod single_sign_on;
 mod support;
 mod ticket;
 mod upstream_tls;

@@ -139,6 +139,7 @@ impl Hooks {
                 ticket: one(&names.ticket),
                 browser: one(&names.browser),
                 last_user: one(&names.last_user),
+                handoff: one(&names.handoff),
             },
             host,
         }

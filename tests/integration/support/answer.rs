@@ -27,6 +27,19 @@ impl Answer {
         answer
     }
 
+    /// A page that refuses, with this status.
+    #[track_caller]
+    pub fn refused_page(self, status: u16) -> Self {
+        let answer = self.expect(status);
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(
+            !answer.all("set-cookie").any(|line| line.starts_with("__Host-menshen=")),
+            "{}",
+            answer.head()
+        );
+        answer
+    }
+
     /// The first value of a header.
     pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.all(name).next()

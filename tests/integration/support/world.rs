@@ -163,6 +163,15 @@ impl World {
         }
     }
 
+    /// Changes one key before the gateway starts.
+    pub fn change(&mut self, path: &str, value: impl Into<toml::Value>) {
+        let mut table: toml::Table = self.text.parse().unwrap();
+        change(&mut table, path, value.into());
+        self.text = table.to_string();
+        let file = self.directory.path().join("menshen.toml");
+        self.settings = parse(&file, &self.text, &System).ok().expect("valid").settings;
+    }
+
     /// Starts the gateway on what the last one left behind.
     pub async fn start_gateway(&mut self) {
         let mut settings = self.settings.clone();

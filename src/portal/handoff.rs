@@ -1,0 +1,173 @@
+//! One session for every host: a host sends its visitor to `public_url`, and takes the finished login from there.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Response};
+use axum::response::{IntoResponse, Redirect};
+use serde::Deserialize;
+
+use crate::gate::destination::{Destination, Handoff};
+use crate::gate::return_to::ReturnTo;
+use crate::login::browser::random_text;
+use crate::login::device::Device;
+use crate::login::error::LoginError;
+use crate::login::handoff::{Taker, binding};
+use crate::portal::Inner;
+use crate::portal::code::Code;
+use crate::portal::context::{RequestContext, user_agent};
+use crate::portal::login_page::{encode_query, set_cookies};
+use crate::portal::problem::Problem;
+use crate::portal::query::Query;
+use crate::session::unused::Browser;
+
+/// Query of `GET /.menshen/handoff`.
+#[derive(Debug, Deserialize)]
+pub(super) struct HandoffQuery {
+    code: String,
+}
+
+/// What the login page at `public_url` is asked for besides the page.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wish<'a> {
+    pub(super) connection: Option<&'a str>,
+    pub(super) switching: bool,
+}
+
+/// `GET /.menshen/handoff?code=`: the code, bound to this host and this browser, becomes a session.
+pub(super) async fn take(
+    State(portal): State<Arc<Inner>>,
+    Extension(context): Extension<RequestContext>,
+    Query(query): Query<HandoffQuery>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    if method != Method::GET {
+        return Err(Code::NotFound.into());
+    }
+    portal
+        .login
+        .limits
+        .login_page(context.limit_key)
+        .map_err(LoginError::from)?;
+    let agent = user_agent(&headers);
+    let taker = Taker {
+        host: &context.host,
+        site: portal.site_name(&context),
+        cookie: context.cookies.handoff.as_deref().unwrap_or_default(),
+        last_user: context.cookies.last_user.as_deref(),
+        agent,
+        address: context.address,
+        request_id: &context.request_id,
+    };
+    let taken = match portal.login.take_over(&query.code, taker).await {
+        Ok(taken) => taken,
+        // The address was opened again, from the history for example.
+        Err(LoginError::Unknown) if portal.signed_in(&context).is_some() => {
+            return Ok(Redirect::to("/").into_response());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let browser = Browser {
+        site: portal.site_name(&context).to_owned(),
+        address: context.address,
+        device: Device::of(agent).text,
+    };
+    let now = portal.login.clock.now();
+    portal
+        .registry
+        .unused()
+        .made(browser, taken.session, &taken.user, &context.host, now);
+    portal.end_previous_here(&context).await;
+    let page = ReturnTo::parse(&taken.page, &portal.gate, &context.own_origin());
+    let mut response = Redirect::to(page.as_str()).into_response();
+    set_cookies(response.headers_mut(), &taken.cookies);
+    if taken.other_user {
+        set_cookies(response.headers_mut(), &portal.expired_app_cookies(&context));
+    }
+    Ok(response)
+}
+
+impl Inner {
+    /// To the login at `public_url`, where one session serves every host; `None` where a host has its own: without
+    /// `single_sign_on`, at `public_url` itself, and at a host that no site names.
+    pub(super) fn sent_to_public_url(
+        &self,
+        context: &RequestContext,
+        page: &ReturnTo,
+        wish: Wish<'_>,
+    ) -> Result<Option<Response<Body>>, Problem> {
+        if !self.settings.login.single_sign_on || context.public_host || context.site.is_none() {
+            return Ok(None);
+        }
+        if !page.is_local() && !wish.switching {
+            // A page of another host asks for its own login.
+            return Ok(Some(Redirect::to(page.as_str()).into_response()));
+        }
+        let value = match &context.cookies.handoff {
+            Some(value) if value.len() == VALUE_CHARS => String::from_utf8_lossy(value).into_owned(),
+            _ => random_text()?,
+        };
+        // What is longer than an address may be, and another host's page, lead to the start page instead.
+        let page = Some(page.as_str())
+            .filter(|page| page.starts_with('/') && page.len() <= LONGEST_PAGE)
+            .unwrap_or("/");
+        let whole = format!("{}{page}", context.own_origin());
+        let Some(handoff) = Handoff::of(binding(value.as_bytes()), &whole, &self.gate) else {
+            return Ok(None);
+        };
+        let mut address = format!(
+            "{}/.menshen/login?rd={}",
+            self.settings.issuer(),
+            encode_query(&handoff.to_string())
+        );
+        if let Some(connection) = wish.connection {
+            address.push_str("&connection=");
+            address.push_str(&encode_query(connection));
+        }
+        if wish.switching {
+            address.push_str("&switch=true");
+        }
+        let mut response = Redirect::to(&address).into_response();
+        set_cookies(response.headers_mut(), &[self.cookies.set_handoff(value)]);
+        if context.dead_session {
+            set_cookies(response.headers_mut(), &[self.cookies.clear_session()]);
+        }
+        Ok(Some(response))
+    }
+
+    /// Where a finished login leads: with a hand-off the address of its code.
+    pub(super) async fn after_login(
+        &self,
+        context: &RequestContext,
+        rd: &str,
+        session: Option<&crate::session::token::Session>,
+    ) -> Result<String, Problem> {
+        match (Destination::parse(rd, &self.gate, &context.own_origin()), session) {
+            (Destination::Place(place), _) => Ok(place.to_string()),
+            (Destination::Handoff(handoff), Some(session)) => Ok(self.login.hand_on(session, &handoff).await?),
+            (Destination::Handoff(handoff), None) => Ok(handoff.page.to_string()),
+        }
+    }
+
+    /// The name of the site that this host belongs to.
+    pub(super) fn site_name(&self, context: &RequestContext) -> &str {
+        let site = context.site.and_then(|site| self.settings.sites.get(site));
+        site.map_or(&*self.settings.branding.title, |site| &site.name)
+    }
+
+    /// The session that was here ends; what else came from its login goes on.
+    async fn end_previous_here(&self, context: &RequestContext) {
+        let Some(previous) = &context.session else { return };
+        if let Err(error) = self.registry.end_here(&previous.session, "new_login").await {
+            tracing::error!(%error, "the previous session of this browser goes on");
+        }
+    }
+}
+
+/// 256 bits in base64url.
+const VALUE_CHARS: usize = 43;
+/// In bytes. It stands in an address, encoded, and in the ticket's cookie.
+const LONGEST_PAGE: usize = 1_900;
