@@ -36,9 +36,10 @@ test: ## All tests, the browser's included, first those of the store on PostgreS
 	fi; \
 	exit $$failed
 
-bench: ## What a request and a login page cost; compares with the run before
+bench: ## What a request and a login page cost, in parts, and under load against a bare proxy
 	@.ci/need cargo cc cmake
 	$(CARGO) bench --locked --bench gate -- --warm-up-time 1 --measurement-time 2
+	$(CARGO) bench --locked --bench load
 
 lint: ## Format, clippy with and without the sandbox, rustdoc, licences and advisories (with cargo-deny)
 	@.ci/need cargo cc cmake

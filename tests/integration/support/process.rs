@@ -77,6 +77,11 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Until it ends by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         let ended = timeout(PATIENCE, self.child.wait()).await;

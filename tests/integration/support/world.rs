@@ -169,7 +169,9 @@ impl World {
         change(&mut table, path, value.into());
         self.text = table.to_string();
         let file = self.directory.path().join("menshen.toml");
-        self.settings = parse(&file, &self.text, &System).ok().expect("valid").settings;
+        self.settings = parse(&file, &self.text, &System)
+            .unwrap_or_else(|_| panic!("{}", self.text))
+            .settings;
     }
 
     /// Starts the gateway on what the last one left behind.
