@@ -22,6 +22,9 @@ pub struct Limits {
     login_pages: Arc<Bucket<IpAddr>>,
     phone_calls: Arc<Bucket<IpAddr>>,
     phone_calls_per_person: Arc<Bucket<String>>,
+    /// Look-ups of tokens: as many as phone calls, and apart from them. A program that repeats a dead token must not keep
+    /// the phones behind the same address out.
+    token_lookups: Arc<Bucket<IpAddr>>,
     streams: Streams,
 }
 
@@ -47,6 +50,7 @@ impl Limits {
             login_pages: Arc::new(Bucket::new(limits.login_pages)),
             phone_calls: Arc::new(Bucket::new(limits.phone_calls)),
             phone_calls_per_person: Arc::new(Bucket::new(limits.phone_calls_per_person)),
+            token_lookups: Arc::new(Bucket::new(limits.phone_calls)),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::default(),
@@ -62,6 +66,7 @@ impl Limits {
             login_pages: self.login_pages.renewed(limits.login_pages),
             phone_calls: self.phone_calls.renewed(limits.phone_calls),
             phone_calls_per_person: self.phone_calls_per_person.renewed(limits.phone_calls_per_person),
+            token_lookups: self.token_lookups.renewed(limits.phone_calls),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::clone(&self.streams.open),
@@ -96,6 +101,19 @@ impl Limits {
         let _ = self.phone_calls.take(&address, 9);
     }
 
+    /// One token of this address that memory does not vouch for.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn token_lookup(&self, address: IpAddr) -> Result<(), TooMany> {
+        self.token_lookups.take(&address, 1)
+    }
+
+    /// It was none. That counts tenfold: nine more.
+    pub fn wrong_token(&self, address: IpAddr) {
+        let _ = self.token_lookups.take(&address, 9);
+    }
+
     /// One phone call of this person (openid).
     ///
     /// # Errors
@@ -122,6 +140,7 @@ impl Limits {
         self.login_pages.limiter.retain_recent();
         self.phone_calls.limiter.retain_recent();
         self.phone_calls_per_person.limiter.retain_recent();
+        self.token_lookups.limiter.retain_recent();
     }
 }
 
@@ -235,6 +254,18 @@ mod tests {
             limits.forgery(ONE);
         }
         assert!(limits.phone_call(ONE).is_err());
+    }
+
+    #[test]
+    fn wrong_token_counts_tenfold_and_leaves_phones_alone() {
+        let limits = limits();
+        for _ in 0..2 {
+            limits.token_lookup(ONE).unwrap();
+            limits.wrong_token(ONE);
+        }
+        assert!(limits.token_lookup(ONE).is_err());
+        limits.token_lookup(TWO).unwrap();
+        limits.phone_call(ONE).unwrap();
     }
 
     #[test]

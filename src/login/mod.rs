@@ -99,6 +99,7 @@ impl Login {
         let swept = async {
             self.store.sweep_tickets(now - TICKET_REMAINS).await?;
             self.store.sweep_sessions(now - TICKET_REMAINS).await?;
+            self.store.sweep_tokens(now - TICKET_REMAINS).await?;
             self.store.sweep_revocations(now).await?;
             self.store.sweep_audit(now - keep).await
         };

@@ -245,6 +245,16 @@ impl Inner {
         })
     }
 
+    /// Whether a token for `sites` (audiences; `None`: all) of a login by `connection` is good at this host. Where no site
+    /// is, only what is good everywhere is.
+    pub(crate) fn is_for(&self, context: &RequestContext, sites: Option<&[String]>, connection: Option<&str>) -> bool {
+        let Some(site) = context.site.and_then(|site| self.gate.sites().at(site)) else {
+            return sites.is_none();
+        };
+        sites.is_none_or(|sites| sites.contains(&site.audience))
+            && connection.is_none_or(|id| site.connections.iter().any(|listed| listed == id))
+    }
+
     /// Whether `api_base` is one of WeChat's own hosts: else every page says that it is not.
     pub fn talks_to_wechat(&self) -> bool {
         is_of_wechat(&self.settings.wechat.api_base)

@@ -98,10 +98,13 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         if self.code.status() == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"menshen\""),
-            );
+            // RFC 6750 §3: who sent no token is told no error.
+            let challenge = if self.code == Code::TokenInvalid {
+                "Bearer realm=\"menshen\", error=\"invalid_token\""
+            } else {
+                "Bearer realm=\"menshen\""
+            };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(origin) = self
             .cors_origin
@@ -242,6 +245,10 @@ mod tests {
             r#"{"error":{"code":"login_required","message":"Please sign in","request_id":"r1","login_url":"/x"}}"#
         );
         assert_eq!(problem.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"menshen\"");
+        assert_eq!(
+            Problem::new(Code::TokenInvalid).headers()[header::WWW_AUTHENTICATE],
+            "Bearer realm=\"menshen\", error=\"invalid_token\""
+        );
     }
 
     #[test]

@@ -91,6 +91,19 @@ impl Revocations {
                 .is_some_and(|until| session.authentication.time <= until)
     }
 
+    /// Whether this very session, or what is named like one, was ended.
+    pub fn names(&self, id: &SessionId) -> bool {
+        self.sessions.get(id).is_some()
+    }
+
+    /// Whether all sessions of the person were ended after what is known of them was read, or shortly before, by another
+    /// clock. What is no session of theirs must be read anew then.
+    pub fn unsettles(&self, session: &Session) -> bool {
+        self.users
+            .get(&session.person.id)
+            .is_some_and(|until| session.known_at <= until.saturating_add(CLOCK_TOLERANCE))
+    }
+
     /// Whether what a session says about its person may be older than the last change. Nodes' clocks differ, so that
     /// what was read shortly after a change, by another clock, is read once more.
     pub fn outdates(&self, session: &Session) -> bool {
