@@ -85,7 +85,7 @@ impl Limits {
     /// # Errors
     /// [`TooMany`].
     pub fn login_page(&self, address: IpAddr) -> Result<(), TooMany> {
-        self.login_pages.take(&address, 1)
+        self.login_pages.take(&address)
     }
 
     /// One phone call from this address.
@@ -93,12 +93,12 @@ impl Limits {
     /// # Errors
     /// [`TooMany`].
     pub fn phone_call(&self, address: IpAddr) -> Result<(), TooMany> {
-        self.phone_calls.take(&address, 1)
+        self.phone_calls.take(&address)
     }
 
     /// A forged scene or a wrong proof counts tenfold: nine more, whatever the answer to this one.
     pub fn forgery(&self, address: IpAddr) {
-        let _ = self.phone_calls.take(&address, 9);
+        self.phone_calls.take_nine(&address);
     }
 
     /// One token of this address that memory does not vouch for.
@@ -106,12 +106,12 @@ impl Limits {
     /// # Errors
     /// [`TooMany`].
     pub fn token_lookup(&self, address: IpAddr) -> Result<(), TooMany> {
-        self.token_lookups.take(&address, 1)
+        self.token_lookups.take(&address)
     }
 
     /// It was none. That counts tenfold: nine more.
     pub fn wrong_token(&self, address: IpAddr) {
-        let _ = self.token_lookups.take(&address, 9);
+        self.token_lookups.take_nine(&address);
     }
 
     /// One phone call of this person (openid).
@@ -119,7 +119,7 @@ impl Limits {
     /// # Errors
     /// [`TooMany`].
     pub fn person_call(&self, openid: &str) -> Result<(), TooMany> {
-        self.phone_calls_per_person.take(&openid.to_owned(), 1)
+        self.phone_calls_per_person.take(&openid.to_owned())
     }
 
     /// A place for a waiting stream; `None` when this address has too many, and the page polls.
@@ -192,19 +192,15 @@ impl<K: Hash + Eq + Clone> Bucket<K> {
         }
     }
 
-    fn take(&self, key: &K, count: u32) -> Result<(), TooMany> {
-        let refused = |until: NotUntil<_>| TooMany {
+    fn take(&self, key: &K) -> Result<(), TooMany> {
+        self.limiter.check_key(key).map_err(|until: NotUntil<_>| TooMany {
             retry_after: until.wait_time_from(self.clock.now()).max(Duration::from_secs(1)),
-        };
-        if count == 1 {
-            return self.limiter.check_key(key).map_err(refused);
-        }
-        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        match self.limiter.check_key_n(key, count) {
-            Ok(outcome) => outcome.map_err(refused),
-            // More than the whole allowance at once: take what is there.
-            Err(_) => self.limiter.check_key(key).map_err(refused),
-        }
+        })
+    }
+
+    /// One by one: nine at once would take nothing where fewer are left, and leave those to the next attempts.
+    fn take_nine(&self, key: &K) {
+        let _ = (0..9).try_for_each(|_| self.take(key));
     }
 }
 

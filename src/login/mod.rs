@@ -27,6 +27,7 @@ use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 use crate::wechat::MiniProgram;
 
+pub mod app;
 pub mod browser;
 pub mod browser_half;
 pub mod codes;

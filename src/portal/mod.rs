@@ -30,6 +30,7 @@ use crate::session::cache::CachedSession;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 
+mod app;
 pub mod branding;
 mod circle;
 pub mod code;
@@ -93,6 +94,9 @@ impl Portal {
             .route("/.menshen/tickets/{id}/page", get(ticket_page::page))
             .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
             .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
+            .route("/.menshen/app/tickets", post(app::create))
+            .route("/.menshen/app/tickets/{id}/redeem", post(app::redeem))
+            .route("/.menshen/app/token", post(app::refresh))
             .route("/.menshen/userinfo", get(userinfo::userinfo))
             .route("/.menshen/logout", get(logout::ask).post(logout::logout))
             .route("/.menshen/jwks.json", get(files::jwks))

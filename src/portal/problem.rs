@@ -154,6 +154,7 @@ impl From<LoginError> for Problem {
             LoginError::EntryRefused(_) => Code::EntryRefused,
             LoginError::PhoneRequired => Code::PhoneRequired,
             LoginError::Ended(ending) => Code::parse(ending.as_str()).unwrap_or(Code::WrongState),
+            LoginError::TokenRefused => Code::TokenInvalid,
             LoginError::TooMany(too_many) => {
                 return Self {
                     retry_after: Some(too_many.retry_after),

@@ -39,6 +39,17 @@ pub fn new_token() -> Result<SecretString, NoToken> {
     Ok(SecretString::from(text.as_str().to_owned()))
 }
 
+/// Names a token in listings and in the log. Not a secret.
+///
+/// # Errors
+/// [`NoToken`].
+pub fn new_token_id() -> Result<String, NoToken> {
+    let mut random = [0_u8; ID_CHARS];
+    rand::fill(&mut random).map_err(|_| NoToken)?;
+    let digits = random.iter().map(|byte| char::from(ID_DIGITS[usize::from(byte & 31)]));
+    Ok(ID_PREFIX.chars().chain(digits).collect())
+}
+
 impl TokenHash {
     /// Of what claims to be a token; `None` when it has not the form of one, or its sum is wrong.
     pub fn of(text: &[u8]) -> Option<Self> {
@@ -85,6 +96,11 @@ fn digit(value: u32) -> char {
 /// What every token begins with.
 pub const TOKEN_PREFIX: &str = "mst_";
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const ID_PREFIX: &str = "t_";
+/// Five bits each.
+const ID_CHARS: usize = 16;
+/// Crockford's base 32, lower case, as in user ids.
+const ID_DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const RANDOM_CHARS: usize = 43;
 const SUM_CHARS: usize = 6;
 const SIGNED_CHARS: usize = TOKEN_PREFIX.len() + RANDOM_CHARS;

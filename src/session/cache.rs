@@ -46,6 +46,8 @@ pub struct Bearer {
     pub sites: Option<Vec<String>>,
     /// A login gave it, so that it ends with the session of that login.
     pub of_login: bool,
+    /// The last end of all sessions of its user that was known before the user was read, in Unix seconds.
+    pub settled: Option<i64>,
     /// The last use that was noted, in Unix seconds.
     pub(super) noted: AtomicI64,
 }
@@ -201,7 +203,9 @@ impl CachedSession {
             Standing::Good => false,
             Standing::Dead => true,
             // What is known of a person can be read anew; what a token is worth then is for its next request.
-            Standing::Outdated => self.bearer.is_some() && revocations.unsettles(&self.session),
+            Standing::Outdated => self.bearer.as_ref().is_some_and(|bearer| {
+                !bearer.of_login && revocations.all_ended_at(&self.session.person.id) > bearer.settled
+            }),
         }
     }
 

@@ -156,9 +156,11 @@ impl Tokens {
         let now = self.clock.now();
         let row = self.store.token_by_hash(hash.as_bytes()).await?;
         let row = row.filter(|row| is_credential(row, now)).ok_or(Missing::Refused)?;
+        // Before the user is read: what comes in between ends what goes on by this reading.
+        let settled = self.revocations.all_ended_at(&row.user_id);
         let user = self.store.user(&row.user_id).await?;
         let user = user.filter(|user| !user.disabled).ok_or(Missing::Refused)?;
-        Ok(Arc::new(represent(row, user, now).ok_or(Missing::Refused)?))
+        Ok(Arc::new(represent(row, user, settled, now).ok_or(Missing::Refused)?))
     }
 
     /// Once in some minutes per token: a load of one number for all requests in between.
@@ -202,7 +204,7 @@ fn is_credential(row: &TokenRow, now: i64) -> bool {
 }
 
 /// A token in the form in which requests are decided and forwarded.
-fn represent(row: TokenRow, user: User, now: i64) -> Option<CachedSession> {
+fn represent(row: TokenRow, user: User, settled: Option<i64>, now: i64) -> Option<CachedSession> {
     let revoked_as = SessionId::parse(&token_subject(&row.id))?;
     let of_login = row.session_id.is_some();
     let id = match &row.session_id {
@@ -237,6 +239,7 @@ fn represent(row: TokenRow, user: User, now: i64) -> Option<CachedSession> {
         revoked_as,
         sites: row.sites,
         of_login,
+        settled,
         noted: AtomicI64::new(row.last_used_at.unwrap_or(0)),
     };
     Some(CachedSession::of_token(session, bearer))

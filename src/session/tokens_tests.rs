@@ -120,9 +120,15 @@ async fn what_is_no_credential_is_refused_and_that_is_remembered() {
     let cases = [
         ("expired", fixture.issue("t_1", |row| row.expires_at = Some(NOW)).await),
         ("revoked", fixture.issue("t_2", |row| row.revoked_at = Some(NOW)).await),
-        ("refresh", fixture.issue("t_3", |row| row.kind = TokenKind::Refresh).await),
+        (
+            "refresh",
+            fixture.issue("t_3", |row| row.kind = TokenKind::Refresh).await,
+        ),
         ("of an ended session", fixture.issue("t_4", of_ended).await),
-        ("of a disabled user", fixture.issue("t_5", |row| row.user_id = "u_2".to_owned()).await),
+        (
+            "of a disabled user",
+            fixture.issue("t_5", |row| row.user_id = "u_2".to_owned()).await,
+        ),
         ("unknown", new_token().unwrap()),
     ];
     assert!(store.set_disabled("u_2", true, "left", NOW).await.unwrap());
@@ -157,7 +163,11 @@ async fn the_end_of_all_sessions_ends_tokens_of_logins_and_has_others_read_anew(
     };
     let (access, api) = (fixture.issue("t_1", of_login).await, fixture.issue("t_2", |_| {}).await);
     let (held, kept) = (fixture.find(&access).await.unwrap(), fixture.find(&api).await.unwrap());
-    assert_eq!(held.session.id.to_text(), id, "applications see one session for all its tokens");
+    assert_eq!(
+        held.session.id.to_text(),
+        id,
+        "applications see one session for all its tokens"
+    );
     fixture.store.end_sessions_of("u_1", "everywhere", NOW).await.unwrap();
     let everywhere = Revoked::SessionsOf {
         user: "u_1".to_owned(),
@@ -167,10 +177,21 @@ async fn the_end_of_all_sessions_ends_tokens_of_logins_and_has_others_read_anew(
     assert!(held.is_over(&fixture.revocations) && kept.is_over(&fixture.revocations));
     assert!(fixture.find(&access).await.is_none());
     assert!(matches!(fixture.recall(&api).await, Recalled::Outdated(_)));
-    fixture.clock.advance(6);
+    // It is read again as long as clocks may differ, and what goes on by that reading is not ended by what was known.
+    for _ in 0..2 {
+        let read = fixture.find(&api).await.unwrap();
+        assert!(!read.is_over(&fixture.revocations));
+        assert!(matches!(fixture.recall(&api).await, Recalled::Outdated(_)));
+    }
+    fixture.clock.advance(7);
     let read = fixture.find(&api).await.unwrap();
-    assert!(!read.is_over(&fixture.revocations));
+    let again = Revoked::SessionsOf {
+        user: "u_1".to_owned(),
+        until: NOW + 100,
+    };
     assert!(matches!(fixture.recall(&api).await, Recalled::Live(_)));
+    fixture.revocations.add(again, NOW + 5000);
+    assert!(read.is_over(&fixture.revocations));
 }
 
 #[tokio::test]
@@ -181,7 +202,9 @@ async fn many_at_once_ask_the_store_once() {
     let asked = futures_util::future::join_all((0..20).map(|_| fixture.tokens.look_up(hash))).await;
     let first = fixture.find(&token).await.unwrap();
     for looked_up in asked {
-        let LookedUp::Live(found) = looked_up else { panic!("refused") };
+        let LookedUp::Live(found) = looked_up else {
+            panic!("refused")
+        };
         assert!(Arc::ptr_eq(&found, &first));
     }
 }
@@ -194,12 +217,14 @@ async fn uses_are_written_now_and_then_and_never_by_a_request() {
         let row = fixture.store.token_by_hash(TokenHash::of_new(&token).as_bytes()).await;
         row.unwrap().unwrap().last_used_at
     };
-    for (advance, flushed) in [(0, Some(NOW)), (200, Some(NOW)), (150, Some(NOW + 350))] {
+    for (advance, noted) in [(0, 0), (200, 0), (150, 350)] {
         fixture.clock.advance(advance);
         let before = last().await;
         assert!(fixture.find(&token).await.is_some());
         assert_eq!(last().await, before, "a request wrote");
         fixture.tokens.flush().await;
-        assert_eq!(last().await, flushed);
+        // The clock goes on by itself.
+        let off = last().await.unwrap() - NOW - noted;
+        assert!((0..30).contains(&off), "{advance}: {off}");
     }
 }

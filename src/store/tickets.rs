@@ -249,12 +249,7 @@ impl Store {
 }
 
 /// `confirmed → redeemed` and the session, inside a transaction. False: it must not be committed.
-pub(super) async fn redeem(
-    tx: &mut WriteTx,
-    id: &str,
-    now: i64,
-    session: &SessionRow,
-) -> Result<bool, StoreError> {
+pub(super) async fn redeem(tx: &mut WriteTx, id: &str, now: i64, session: &SessionRow) -> Result<bool, StoreError> {
     let redeem = sqlx::query(
         "UPDATE tickets SET state = 'redeemed', session_id = $3, ended_at = $2
          WHERE id = $1 AND state = 'confirmed' AND expires_at > $2 AND user_id = $4",

@@ -141,6 +141,16 @@ impl Store {
             .collect()
     }
 
+    /// Whose a token is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn token_owner(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let query = sqlx::query("SELECT user_id FROM tokens WHERE id = $1").bind(id.to_owned());
+        let row = self.fetch_optional(query).await?;
+        Ok(row.map(|row| row.try_get("user_id")).transpose()?)
+    }
+
     /// Ends a token and tells the nodes, in one transaction.
     ///
     /// # Errors
@@ -154,7 +164,11 @@ impl Store {
         if tx.execute(query).await? != 1 {
             let query = sqlx::query("SELECT id FROM tokens WHERE id = $1").bind(id.to_owned());
             let known = tx.fetch_optional(query).await?.is_some();
-            return Ok(if known { RevokedToken::Before } else { RevokedToken::Unknown });
+            return Ok(if known {
+                RevokedToken::Before
+            } else {
+                RevokedToken::Unknown
+            });
         }
         let subject = token_subject(id);
         tx.revoke(RevocationKind::Session, &subject, reason, now, now + REVOCATION_KEPT)

@@ -180,7 +180,10 @@ async fn a_ticket_becomes_a_session_and_its_tokens_or_nothing() {
     assert!(store.ticket_confirm("scene", "l", &confirmation).await.unwrap());
     assert!(redeem().await);
     assert!(!redeem().await, "a second time");
-    assert_eq!(store.ticket("scene").await.unwrap().unwrap().state, TicketState::Redeemed);
+    assert_eq!(
+        store.ticket("scene").await.unwrap().unwrap().state,
+        TicketState::Redeemed
+    );
     assert!(find(&store, "t_1").await.is_some() && find(&store, "t_2").await.is_some());
 }
 

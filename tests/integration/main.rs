@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod app_tickets;
 mod attacks;
 mod binary;
 mod chromium;
@@ -23,6 +24,7 @@ mod people;
 mod session;
 mod support;
 mod ticket;
+mod tokens;
 mod upstream_tls;
 mod upstreams;
 mod wechat_fails;

@@ -421,8 +421,11 @@ impl Hooks {
     }
 
     /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
-    /// scan it, or end it.
+    /// scan it, or end it. An application's ticket, which holds a scene and hides it, is left out.
     fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
+        if path.starts_with(APP_TICKETS) {
+            return Cow::Borrowed(APP_TICKETS);
+        }
         let scenes = &ctx.snapshot.keyring.scenes;
         match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
             Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
@@ -514,5 +517,7 @@ fn failure(error: &Error) -> Option<Code> {
 
 /// So long a client may send nothing of a body, or take nothing of an answer.
 const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Sealed tickets are below.
+const APP_TICKETS: &str = "/.menshen/app/tickets/";
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 const HEX: &[u8; 16] = b"0123456789abcdef";
