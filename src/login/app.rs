@@ -211,7 +211,7 @@ impl Login {
         }
         let session = registry_row(&self.new_session(&row, &user, now)?, watched, now);
         let sites = ticket.audience.clone().map(|audience| vec![audience]);
-        let (pair, rows) = pair_of(&session, sites, now)?;
+        let (pair, rows) = pair_of(&session, sites.as_deref(), now)?;
         if !self.store.ticket_redeem_for_tokens(id, now, &session, &rows).await? {
             return Err(LoginError::WrongState);
         }
@@ -246,7 +246,7 @@ impl Login {
         let now = self.clock.now();
         let session_id = token.session_id.as_deref().ok_or(LoginError::TokenRefused)?;
         let session = self.store.session(session_id).await?.ok_or(LoginError::TokenRefused)?;
-        let (pair, rows) = pair_of(&session, token.sites.clone(), now)?;
+        let (pair, rows) = pair_of(&session, token.sites.as_deref(), now)?;
         match self.store.rotate_token(token, &rows, now).await? {
             Rotation::Done => Ok(pair),
             Rotation::Over => Err(LoginError::TokenRefused),
@@ -276,11 +276,7 @@ impl Login {
 }
 
 /// Access and refresh token of a session, and the rows that stand for them.
-fn pair_of(
-    session: &SessionRow,
-    sites: Option<Vec<String>>,
-    now: i64,
-) -> Result<(TokenPair, [TokenRow; 2]), LoginError> {
+fn pair_of(session: &SessionRow, sites: Option<&[String]>, now: i64) -> Result<(TokenPair, [TokenRow; 2]), LoginError> {
     let made = |_| LoginError::Seal("no randomness");
     let (access, refresh) = (new_token().map_err(made)?, new_token().map_err(made)?);
     let row = |kind, token: &SecretString, expires_at| -> Result<TokenRow, LoginError> {
@@ -290,7 +286,7 @@ fn pair_of(
             hash: TokenHash::of_new(token).as_bytes().to_vec(),
             user_id: session.user_id.clone(),
             label: None,
-            sites: sites.clone(),
+            sites: sites.map(<[String]>::to_vec),
             connection: Some(session.connection.clone()),
             session_id: Some(session.id.clone()),
             auth_time: session.auth_time,

@@ -102,8 +102,8 @@ mod tests {
         let inked = |x: usize, y: usize| {
             let drawn = match rows[y / 2][x] {
                 '█' => true,
-                '▀' => y % 2 == 0,
-                '▄' => y % 2 == 1,
+                '▀' => y.is_multiple_of(2),
+                '▄' => !y.is_multiple_of(2),
                 _ => false,
             };
             drawn == ink_is_drawn
