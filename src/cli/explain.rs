@@ -307,7 +307,6 @@ impl Asked<'_> {
             Decision::Forbidden { reason, .. } => match reason {
                 Forbidden::RouteDenied => "the route lets nobody pass",
                 Forbidden::RequirementsUnmet => "the conditions of the route are not met",
-                Forbidden::TokenForOtherSites => "the token is for other sites",
             }
             .to_owned(),
             Decision::SecureRedirect { .. } => {

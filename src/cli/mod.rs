@@ -19,11 +19,13 @@ mod demo;
 mod explain;
 mod health;
 mod keys;
+mod login;
 mod operator;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
 mod service_manager;
+mod tokens;
 
 /// A gate in front of web applications: people sign in with a WeChat mini-program code, applications get signed
 /// identity headers.
@@ -84,6 +86,13 @@ enum Verb {
         #[command(subcommand)]
         verb: KeysVerb,
     },
+    /// Make, list and revoke bearer tokens of people and programs
+    Tokens {
+        #[command(subcommand)]
+        verb: tokens::Verb,
+    },
+    /// Sign in from a terminal: draw the code, wait for the phone, print a bearer token for that site
+    Login(login::Options),
     /// Run the WeChat stand-in with its simulated phone alone, for a gateway of your own
     Sandbox {
         /// Where it listens
@@ -136,6 +145,8 @@ pub fn main() -> ExitCode {
         }
         Verb::Health => health::run(&config::find(arguments.config, &System)),
         Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
+        Verb::Tokens { verb } => tokens::run(&verb, &config::find(arguments.config, &System), &mut out),
+        Verb::Login(options) => login::run(&options, &mut out),
         Verb::Serve { upgrade } => serve::run(&config::find(arguments.config, &System), upgrade),
         #[cfg(feature = "sandbox")]
         Verb::Demo { listen } => demo::run(listen, &mut out),

@@ -181,8 +181,10 @@ pub enum Decision {
 pub enum Unauthorized {
     /// `login_required`
     LoginRequired,
-    /// `token_invalid`
+    /// `token_invalid`: unknown, expired or revoked.
     TokenInvalid,
+    /// `token_invalid`: a good token, for other sites. Its holder is told no more than that it is none here.
+    TokenForOtherSites,
 }
 
 /// Why a request is 403.
@@ -192,8 +194,6 @@ pub enum Forbidden {
     RouteDenied,
     /// The person or the address does not meet the requirements.
     RequirementsUnmet,
-    /// The token is for other sites.
-    TokenForOtherSites,
 }
 
 impl Decision {
@@ -290,12 +290,15 @@ fn decide_site(
         Credential::None => None,
         Credential::Session(session) if session.is_for(&found.site.audience) => {
             // A session of a connection that the site does not list is none here; logging in again can help.
-            session
+            let listed = session
                 .connection
-                .is_none_or(|id| found.site.connections.iter().any(|listed| listed == id))
-                .then_some(session)
+                .is_none_or(|id| found.site.connections.iter().any(|listed| listed == id));
+            if !listed && !session.by_cookie {
+                return unauthenticated(request, gate, at, &rules, Unauthorized::TokenForOtherSites);
+            }
+            listed.then_some(session)
         }
-        Credential::Session(_) => return refused(Forbidden::TokenForOtherSites),
+        Credential::Session(_) => return unauthenticated(request, gate, at, &rules, Unauthorized::TokenForOtherSites),
     };
     let own = OwnOrigin {
         secure: request.secure,

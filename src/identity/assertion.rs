@@ -212,6 +212,7 @@ struct Claims<'a> {
     sid: &'a str,
     auth_time: i64,
     amr: [&'static str; 1],
+    #[serde(skip_serializing_if = "str::is_empty")]
     connection: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     preferred_username: Option<&'a str>,
@@ -260,7 +261,8 @@ impl<'a> Claims<'a> {
             phone_number_verified: phone.map(|_| true),
             email: person.email.as_deref(),
             groups: &person.groups,
-            wechat: context.expose_wechat_ids.then_some(WechatIds {
+            // A token has no WeChat account of its own.
+            wechat: (context.expose_wechat_ids && !authentication.openid.is_empty()).then_some(WechatIds {
                 appid: &authentication.app_id,
                 openid: &authentication.openid,
                 unionid: authentication.unionid.as_deref(),

@@ -136,6 +136,17 @@ struct LastUser {
     id: String,
 }
 
+impl Watched {
+    /// A ticket that is watched by what its holder knows, without cookies.
+    pub(super) fn without_browser(scene: Scene, half: BrowserHalf) -> Self {
+        Self {
+            scene,
+            half,
+            last_user: None,
+        }
+    }
+}
+
 impl Login {
     /// Makes a ticket for a page. Writes nothing to the store.
     ///
@@ -291,23 +302,7 @@ impl Login {
             return Err(LoginError::Ended(Ending::UserDisabled));
         }
         let session = self.new_session(&row, &user, now)?;
-        let registry = SessionRow {
-            id: session.id.to_text(),
-            user_id: user.id.clone(),
-            connection: row.connection.clone(),
-            site: watched.half.site.clone(),
-            host: watched.half.host.clone(),
-            device: serde_json::to_string(&watched.half.device).unwrap_or_default(),
-            address: watched.half.address.to_string(),
-            place: None,
-            ticket: Some(ticket_hash(id)),
-            created_at: now,
-            auth_time: now,
-            expires_at: session.expires_at,
-            last_used_at: now,
-            ended_at: None,
-            parent: None,
-        };
+        let registry = registry_row(&session, watched, now);
         let token = session
             .seal(&self.ring, &self.cookies.session, &watched.half.host, now)
             .map_err(|_| LoginError::Seal("the session does not fit or no key is active"))?;
@@ -338,7 +333,7 @@ impl Login {
         })
     }
 
-    fn refuse_unless_confirmed(&self, scene: &Scene, row: &Ticket, now: i64) -> Result<(), LoginError> {
+    pub(super) fn refuse_unless_confirmed(&self, scene: &Scene, row: &Ticket, now: i64) -> Result<(), LoginError> {
         let standing = Standing::of(scene, Some(row), self.ticket_ttl(), now);
         match (standing.status, standing.ending) {
             (Status::Confirmed, _) => Ok(()),
@@ -349,7 +344,7 @@ impl Login {
         }
     }
 
-    fn new_session(&self, row: &Ticket, user: &User, now: i64) -> Result<Session, LoginError> {
+    pub(super) fn new_session(&self, row: &Ticket, user: &User, now: i64) -> Result<Session, LoginError> {
         let lifetime = i64::try_from(self.settings.session.lifetime.as_secs()).unwrap_or(i64::MAX / 2);
         Ok(Session {
             id: SessionId::random().map_err(|_| LoginError::Seal("no randomness"))?,
@@ -464,6 +459,28 @@ impl Login {
         let connection = self.connection_of(&watched.scene).ok_or(LoginError::Unknown)?;
         let codes = self.codes.get(&connection.id).ok_or(LoginError::Unknown)?;
         codes.picture(&watched.scene).await
+    }
+}
+
+/// A session as the registry will know it.
+pub(super) fn registry_row(session: &Session, watched: &Watched, now: i64) -> SessionRow {
+    let half = &watched.half;
+    SessionRow {
+        id: session.id.to_text(),
+        user_id: session.person.id.clone(),
+        connection: session.authentication.connection.clone(),
+        site: half.site.clone(),
+        host: half.host.clone(),
+        device: serde_json::to_string(&half.device).unwrap_or_default(),
+        address: half.address.to_string(),
+        place: None,
+        ticket: Some(ticket_hash(watched.scene.as_str())),
+        created_at: now,
+        auth_time: now,
+        expires_at: session.expires_at,
+        last_used_at: now,
+        ended_at: None,
+        parent: None,
     }
 }
 

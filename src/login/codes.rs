@@ -163,6 +163,15 @@ impl Codes {
         }
     }
 
+    /// The text of an ordinary code for a scene, where a link prefix is configured: for who cannot show a picture.
+    pub fn link(&self, scene: &Scene) -> Option<String> {
+        let prefix = match &self.inner.kind.qr {
+            QrKind::Link { prefix } => Some(prefix),
+            QrKind::Wxacode { fallback } => fallback.as_ref(),
+        };
+        prefix.map(|prefix| format!("{prefix}{}", scene.as_str()))
+    }
+
     /// Whether the picture of this scene has to be fetched from WeChat.
     pub fn costs_a_call(&self, scene: &Scene) -> bool {
         matches!(self.inner.kind.qr, QrKind::Wxacode { .. }) && !self.inner.pictures.contains_key(scene.as_str())

@@ -13,13 +13,13 @@ pub struct Device {
     pub browser: String,
     /// `Windows`, `macOS`, `Android` …; empty when unknown.
     pub os: String,
-    /// `desktop`, `phone`, `tablet`.
+    /// `desktop`, `phone`, `tablet`; `terminal` and `application` are no browsers.
     pub kind: DeviceKind,
     /// Both in one line; never empty.
     pub text: String,
 }
 
-/// Size of the thing.
+/// Size of the thing, or what it is instead of a browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
@@ -29,6 +29,10 @@ pub enum DeviceKind {
     Phone,
     /// A tablet.
     Tablet,
+    /// A program that shows its code in a terminal, or wherever else it can.
+    Terminal,
+    /// An application on the very phone that confirms.
+    Application,
 }
 
 impl Device {
@@ -55,6 +59,25 @@ impl Device {
             os: os.to_owned(),
             kind,
             text,
+        }
+    }
+
+    /// A program instead of a browser. The words are for lists of sign-ins; a phone has its own.
+    pub fn program(kind: DeviceKind, user_agent: &str) -> Self {
+        let os = Self::of(user_agent).os;
+        let name = match kind {
+            DeviceKind::Application => "Application",
+            _ => "Terminal",
+        };
+        Self {
+            browser: String::new(),
+            text: if os.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name} · {os}")
+            },
+            os,
+            kind,
         }
     }
 

@@ -41,6 +41,9 @@ pub enum LoginError {
     /// WeChat refused or did not answer; [`WechatError::outcome`] says what that means.
     #[error("WeChat: {0}")]
     Wechat(#[source] Arc<WechatError>),
+    /// A refresh token that is none, or none any more.
+    #[error("the refresh token is unknown, ended or was used before")]
+    TokenRefused,
     /// Too many.
     #[error(transparent)]
     TooMany(#[from] TooMany),

@@ -22,6 +22,9 @@ pub struct Limits {
     login_pages: Arc<Bucket<IpAddr>>,
     phone_calls: Arc<Bucket<IpAddr>>,
     phone_calls_per_person: Arc<Bucket<String>>,
+    /// Look-ups of tokens: as many as phone calls, and apart from them. A program that repeats a dead token must not keep
+    /// the phones behind the same address out.
+    token_lookups: Arc<Bucket<IpAddr>>,
     streams: Streams,
 }
 
@@ -47,6 +50,7 @@ impl Limits {
             login_pages: Arc::new(Bucket::new(limits.login_pages)),
             phone_calls: Arc::new(Bucket::new(limits.phone_calls)),
             phone_calls_per_person: Arc::new(Bucket::new(limits.phone_calls_per_person)),
+            token_lookups: Arc::new(Bucket::new(limits.phone_calls)),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::default(),
@@ -62,6 +66,7 @@ impl Limits {
             login_pages: self.login_pages.renewed(limits.login_pages),
             phone_calls: self.phone_calls.renewed(limits.phone_calls),
             phone_calls_per_person: self.phone_calls_per_person.renewed(limits.phone_calls_per_person),
+            token_lookups: self.token_lookups.renewed(limits.phone_calls),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::clone(&self.streams.open),
@@ -80,7 +85,7 @@ impl Limits {
     /// # Errors
     /// [`TooMany`].
     pub fn login_page(&self, address: IpAddr) -> Result<(), TooMany> {
-        self.login_pages.take(&address, 1)
+        self.login_pages.take(&address)
     }
 
     /// One phone call from this address.
@@ -88,12 +93,25 @@ impl Limits {
     /// # Errors
     /// [`TooMany`].
     pub fn phone_call(&self, address: IpAddr) -> Result<(), TooMany> {
-        self.phone_calls.take(&address, 1)
+        self.phone_calls.take(&address)
     }
 
     /// A forged scene or a wrong proof counts tenfold: nine more, whatever the answer to this one.
     pub fn forgery(&self, address: IpAddr) {
-        let _ = self.phone_calls.take(&address, 9);
+        self.phone_calls.take_nine(&address);
+    }
+
+    /// One token of this address that memory does not vouch for.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn token_lookup(&self, address: IpAddr) -> Result<(), TooMany> {
+        self.token_lookups.take(&address)
+    }
+
+    /// It was none. That counts tenfold: nine more.
+    pub fn wrong_token(&self, address: IpAddr) {
+        self.token_lookups.take_nine(&address);
     }
 
     /// One phone call of this person (openid).
@@ -101,7 +119,7 @@ impl Limits {
     /// # Errors
     /// [`TooMany`].
     pub fn person_call(&self, openid: &str) -> Result<(), TooMany> {
-        self.phone_calls_per_person.take(&openid.to_owned(), 1)
+        self.phone_calls_per_person.take(&openid.to_owned())
     }
 
     /// A place for a waiting stream; `None` when this address has too many, and the page polls.
@@ -122,6 +140,7 @@ impl Limits {
         self.login_pages.limiter.retain_recent();
         self.phone_calls.limiter.retain_recent();
         self.phone_calls_per_person.limiter.retain_recent();
+        self.token_lookups.limiter.retain_recent();
     }
 }
 
@@ -173,19 +192,15 @@ impl<K: Hash + Eq + Clone> Bucket<K> {
         }
     }
 
-    fn take(&self, key: &K, count: u32) -> Result<(), TooMany> {
-        let refused = |until: NotUntil<_>| TooMany {
+    fn take(&self, key: &K) -> Result<(), TooMany> {
+        self.limiter.check_key(key).map_err(|until: NotUntil<_>| TooMany {
             retry_after: until.wait_time_from(self.clock.now()).max(Duration::from_secs(1)),
-        };
-        if count == 1 {
-            return self.limiter.check_key(key).map_err(refused);
-        }
-        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        match self.limiter.check_key_n(key, count) {
-            Ok(outcome) => outcome.map_err(refused),
-            // More than the whole allowance at once: take what is there.
-            Err(_) => self.limiter.check_key(key).map_err(refused),
-        }
+        })
+    }
+
+    /// One by one: nine at once would take nothing where fewer are left, and leave those to the next attempts.
+    fn take_nine(&self, key: &K) {
+        let _ = (0..9).try_for_each(|_| self.take(key));
     }
 }
 
@@ -235,6 +250,18 @@ mod tests {
             limits.forgery(ONE);
         }
         assert!(limits.phone_call(ONE).is_err());
+    }
+
+    #[test]
+    fn wrong_token_counts_tenfold_and_leaves_phones_alone() {
+        let limits = limits();
+        for _ in 0..2 {
+            limits.token_lookup(ONE).unwrap();
+            limits.wrong_token(ONE);
+        }
+        assert!(limits.token_lookup(ONE).is_err());
+        limits.token_lookup(TWO).unwrap();
+        limits.phone_call(ONE).unwrap();
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 use crate::wechat::MiniProgram;
 
+pub mod app;
 pub mod browser;
 pub mod browser_half;
 pub mod codes;
@@ -100,6 +101,7 @@ impl Login {
         let swept = async {
             self.store.sweep_tickets(now - TICKET_REMAINS).await?;
             self.store.sweep_sessions(now - TICKET_REMAINS).await?;
+            self.store.sweep_tokens(now - TICKET_REMAINS).await?;
             self.store.sweep_revocations(now).await?;
             self.store.sweep_handoffs(now - TICKET_REMAINS).await?;
             self.store.sweep_audit(now - keep).await

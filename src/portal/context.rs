@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri, header};
 
@@ -35,14 +36,30 @@ pub struct RequestContext {
     pub public_host: bool,
     /// A page of this very origin sent it.
     pub same_origin: bool,
-    /// Who is signed in here.
+    /// Who is signed in here, by cookie.
     pub session: Option<Arc<CachedSession>>,
+    /// A token of Menshen's own in `Authorization`, beside which no cookie counts.
+    pub bearer: Bearer,
     /// A session cookie came that is none.
     pub dead_session: bool,
-    /// A session cookie came, and nobody can say now whether it holds.
+    /// A session cookie or a token came, and nobody can say now whether it holds.
     pub session_in_doubt: bool,
     /// Menshen's other cookies.
     pub cookies: OwnCookieValues,
+}
+
+/// What a token in `Authorization` turned out to be.
+#[derive(Debug, Clone, Default)]
+pub enum Bearer {
+    /// There is none of Menshen's own.
+    #[default]
+    None,
+    /// It holds, for the sites that it is for.
+    Good(Arc<CachedSession>),
+    /// Unknown, expired or revoked.
+    Refused,
+    /// Not looked at: this address has shown too many that were none. Again after so long.
+    Limited(Duration),
 }
 
 /// Values of Menshen's own cookies; one that came twice with different values is none.
@@ -77,6 +94,25 @@ impl RequestContext {
             return Err(Code::StoreUnavailable.into());
         }
         Ok(())
+    }
+
+    /// Who makes this request, by cookie or by token.
+    pub fn identity(&self) -> Option<&Arc<CachedSession>> {
+        match &self.bearer {
+            Bearer::Good(cached) => Some(cached),
+            _ => self.session.as_ref(),
+        }
+    }
+
+    /// What is said about a token that lets nobody pass here.
+    pub fn token_problem(&self) -> Problem {
+        match self.bearer {
+            Bearer::Limited(retry_after) => Problem {
+                retry_after: Some(retry_after),
+                ..Code::RateLimited.into()
+            },
+            _ => Code::TokenInvalid.into(),
+        }
     }
 
     /// Host and port, as people read it.

@@ -30,6 +30,7 @@ use crate::session::cache::CachedSession;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 
+mod app;
 pub mod branding;
 mod circle;
 pub mod code;
@@ -99,6 +100,9 @@ impl Portal {
             .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
             .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
             .route("/.menshen/handoff", get(handoff::take))
+            .route("/.menshen/app/tickets", post(app::create))
+            .route("/.menshen/app/tickets/{id}/redeem", post(app::redeem))
+            .route("/.menshen/app/token", post(app::refresh))
             .route("/.menshen/userinfo", get(userinfo::userinfo))
             .route("/.menshen/logout", get(logout::ask).post(logout::logout))
             .route("/.menshen/jwks.json", get(files::jwks))
@@ -249,6 +253,16 @@ impl Inner {
             let connection = &cached.session.authentication.connection;
             site.is_none_or(|site| site.connections.iter().any(|listed| listed == connection))
         })
+    }
+
+    /// Whether a token for `sites` (audiences; `None`: all) of a login by `connection` is good at this host. Where no site
+    /// is, only what is good everywhere is.
+    pub(crate) fn is_for(&self, context: &RequestContext, sites: Option<&[String]>, connection: Option<&str>) -> bool {
+        let Some(site) = context.site.and_then(|site| self.gate.sites().at(site)) else {
+            return sites.is_none();
+        };
+        sites.is_none_or(|sites| sites.contains(&site.audience))
+            && connection.is_none_or(|id| site.connections.iter().any(|listed| listed == id))
     }
 
     /// Whether `api_base` is one of WeChat's own hosts: else every page says that it is not.

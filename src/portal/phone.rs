@@ -1,6 +1,7 @@
 //! The phone's side over HTTP, at `public_url`'s host. It acts by what is in the body: no cookie is read, no CORS header
 //! is sent. Answers only ever gain fields, because an old mini program lives for years.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::settings::{Locale, NumberEntry};
 use crate::login::confirm::ConfirmCall;
-use crate::login::device::Device;
+use crate::login::device::{Device, DeviceKind};
 use crate::login::error::LoginError;
 use crate::login::phone::{CancelTarget, PhoneView};
 use crate::login::place::Place;
@@ -20,7 +21,7 @@ use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::problem::Problem;
-use crate::portal::texts::{Texts, same_network};
+use crate::portal::texts::{Texts, application, same_network, terminal};
 use crate::portal::tickets::json;
 
 type Answer = Result<Response<axum::body::Body>, Problem>;
@@ -164,7 +165,7 @@ impl Inner {
             .as_ref()
             .zip(view.place.as_ref())
             .map(|(facts, place)| BrowserObject {
-                device: &facts.device,
+                device: in_words(&facts.device, locale),
                 place: match place {
                     Place::SameNetwork => same_network(locale).to_owned(),
                     Place::Network(text) => text.clone(),
@@ -205,6 +206,21 @@ impl Inner {
         };
         Json(answer).into_response()
     }
+}
+
+/// A program is no browser: the phone says what it is in the language of its person.
+fn in_words(device: &Device, locale: Locale) -> Cow<'_, Device> {
+    let words = match device.kind {
+        DeviceKind::Terminal => terminal(locale),
+        DeviceKind::Application => application(locale),
+        DeviceKind::Desktop | DeviceKind::Phone | DeviceKind::Tablet => return Cow::Borrowed(device),
+    };
+    let text = if device.os.is_empty() {
+        words.to_owned()
+    } else {
+        format!("{words} · {}", device.os)
+    };
+    Cow::Owned(Device { text, ..device.clone() })
 }
 
 #[derive(Debug, Serialize)]
@@ -250,7 +266,7 @@ struct SiteObject<'a> {
 
 #[derive(Debug, Serialize)]
 struct BrowserObject<'a> {
-    device: &'a Device,
+    device: Cow<'a, Device>,
     place: String,
     same_network: bool,
     time: i64,

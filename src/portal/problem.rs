@@ -98,10 +98,13 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         if self.code.status() == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"menshen\""),
-            );
+            // RFC 6750 §3: who sent no token is told no error.
+            let challenge = if self.code == Code::TokenInvalid {
+                "Bearer realm=\"menshen\", error=\"invalid_token\""
+            } else {
+                "Bearer realm=\"menshen\""
+            };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(origin) = self
             .cors_origin
@@ -151,6 +154,7 @@ impl From<LoginError> for Problem {
             LoginError::EntryRefused(_) => Code::EntryRefused,
             LoginError::PhoneRequired => Code::PhoneRequired,
             LoginError::Ended(ending) => Code::parse(ending.as_str()).unwrap_or(Code::WrongState),
+            LoginError::TokenRefused => Code::TokenInvalid,
             LoginError::TooMany(too_many) => {
                 return Self {
                     retry_after: Some(too_many.retry_after),
@@ -242,6 +246,10 @@ mod tests {
             r#"{"error":{"code":"login_required","message":"Please sign in","request_id":"r1","login_url":"/x"}}"#
         );
         assert_eq!(problem.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"menshen\"");
+        assert_eq!(
+            Problem::new(Code::TokenInvalid).headers()[header::WWW_AUTHENTICATE],
+            "Bearer realm=\"menshen\", error=\"invalid_token\""
+        );
     }
 
     #[test]

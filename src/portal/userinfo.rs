@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use crate::portal::Inner;
 use crate::portal::code::Code;
-use crate::portal::context::RequestContext;
+use crate::portal::context::{Bearer, RequestContext};
 use crate::portal::problem::Problem;
+use crate::session::cache::CachedSession;
+use crate::session::tokens::NEVER;
 
 #[derive(Debug, Serialize)]
 struct UserInfo<'a> {
@@ -27,11 +29,15 @@ struct UserInfo<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
     groups: &'a [String],
-    connection: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<&'a str>,
     auth_time: i64,
-    expires_at: i64,
-    idle_expires_at: i64,
-    logout_url: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_expires_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logout_url: Option<&'static str>,
 }
 
 /// `GET /.menshen/userinfo`: 401 without a session.
@@ -40,14 +46,9 @@ pub(super) async fn userinfo(
     Extension(context): Extension<RequestContext>,
 ) -> Result<Response<axum::body::Body>, Problem> {
     context.require_verifiable()?;
-    let Some(cached) = portal.signed_in(&context) else {
-        let login_url = Some("/.menshen/login".to_owned());
-        return Err(Problem {
-            login_url,
-            ..Code::LoginRequired.into()
-        });
-    };
+    let cached = portal.identified(&context)?;
     let session = &cached.session;
+    let by_cookie = cached.bearer.is_none();
     let person = &session.person;
     let expose_phone = context
         .site
@@ -61,11 +62,30 @@ pub(super) async fn userinfo(
         phone_number: person.phone.as_deref().filter(|_| expose_phone),
         email: person.email.as_deref(),
         groups: &person.groups,
-        connection: &session.authentication.connection,
+        connection: Some(&*session.authentication.connection).filter(|id| !id.is_empty()),
         auth_time: session.authentication.time,
-        expires_at: session.expires_at,
-        idle_expires_at: session.idle_expires_at(portal.registry.limits()),
-        logout_url: "/.menshen/logout",
+        expires_at: Some(session.expires_at).filter(|end| *end < NEVER),
+        idle_expires_at: by_cookie.then(|| session.idle_expires_at(portal.registry.limits())),
+        logout_url: by_cookie.then_some("/.menshen/logout"),
     };
     Ok(Json(info).into_response())
+}
+
+impl Inner {
+    /// Who asks here, by a token or, without one, by the cookie.
+    fn identified<'c>(&self, context: &'c RequestContext) -> Result<&'c CachedSession, Problem> {
+        match &context.bearer {
+            Bearer::None => self.signed_in(context).map(|cached| &**cached).ok_or_else(|| Problem {
+                login_url: Some("/.menshen/login".to_owned()),
+                ..Code::LoginRequired.into()
+            }),
+            Bearer::Good(cached) => {
+                let connection = Some(&*cached.session.authentication.connection).filter(|id| !id.is_empty());
+                let sites = cached.bearer.as_ref().and_then(|bearer| bearer.sites.as_deref());
+                let good = self.is_for(context, sites, connection);
+                good.then_some(&**cached).ok_or_else(|| context.token_problem())
+            }
+            Bearer::Refused | Bearer::Limited(_) => Err(context.token_problem()),
+        }
+    }
 }

@@ -22,12 +22,12 @@ use crate::gate::origin::{OwnOrigin, origin};
 use crate::gate::request_class::{Class, classify};
 use crate::gate::return_to::ReturnTo;
 use crate::portal::code::Code;
-use crate::portal::context::{OwnCookieValues, RequestContext};
+use crate::portal::context::{Bearer, OwnCookieValues, RequestContext};
 use crate::portal::login_page::{encode_query, set_cookies};
 use crate::portal::problem::{Problem, Style};
 use crate::proxy::admission::Admitted;
 use crate::proxy::authority::{Authority, AuthorityError};
-use crate::proxy::hooks::{credential, find_session};
+use crate::proxy::hooks::present;
 use crate::proxy::normalise::{EncodedSlashes, Target, TargetError, normalise, split_absolute_form};
 use crate::proxy::snapshot::Snapshot;
 
@@ -264,8 +264,7 @@ async fn answer(
         cookies: OwnCookieValues::default(),
         ..context
     };
-    let (presented, dead) = find_session(snapshot, request, &context).await;
-    context.dead_session = dead;
+    let presented = present(snapshot, request, &context).await;
     let view = RequestView {
         method: &original.method,
         host: &context.host,
@@ -279,8 +278,8 @@ async fn answer(
         preflight_for: None,
         client: admitted.client.for_rules(),
     };
-    let decision = decide(&view, &snapshot.gate, &credential(&presented));
-    context.session = presented.session().cloned();
+    let decision = decide(&view, &snapshot.gate, &presented.credential());
+    presented.tell(&mut context);
     context.site = snapshot.gate.site(&context.host).map(|found| found.index);
     let outcome = outcome(&decision, snapshot.registry.is_ready());
     let login = || original.login_address(class, headers, &snapshot.gate);
@@ -292,6 +291,8 @@ async fn answer(
             Ok(response) => response,
             Err(code) => refuse(&code.into()),
         },
+        // A program asks: there is nobody whom a login page would help.
+        Outcome::SignIn(_) if !matches!(context.bearer, Bearer::None) => refuse(&context.token_problem()),
         Outcome::SignIn(Code::LoginRequired) if asking.redirect && class.is_page() => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::FOUND;
@@ -336,7 +337,7 @@ fn pass(snapshot: &Snapshot, context: &RequestContext, at: At, identified: bool)
             .headers_mut()
             .insert(name.clone(), HeaderValue::from_static(""));
     }
-    if let Some(cached) = context.session.as_ref().filter(|_| identified) {
+    if let Some(cached) = context.identity().filter(|_| identified) {
         let now = snapshot.portal.inner().login.clock.now();
         let outgoing = cached
             .outgoing(at.site, snapshot.generation, plan, &snapshot.keyring.signing, now)
@@ -349,6 +350,7 @@ fn pass(snapshot: &Snapshot, context: &RequestContext, at: At, identified: bool)
         }
         // Answers of public routes are what shared caches keep, and nobody here sees their `Cache-Control`.
         if snapshot.needs_login(at)
+            && cached.bearer.is_none()
             && let Some(token) = snapshot.registry.renew(&cached.session, &context.host)
         {
             let cookie = snapshot.names.set_session(token, cached.session.expires_at - now);
@@ -365,7 +367,7 @@ fn outcome(decision: &Decision, ready: bool) -> Outcome {
             identified: *identified,
         },
         Decision::Unauthorized {
-            reason: Unauthorized::TokenInvalid,
+            reason: Unauthorized::TokenInvalid | Unauthorized::TokenForOtherSites,
             ..
         } => Outcome::SignIn(Code::TokenInvalid),
         Decision::LoginPage { .. }

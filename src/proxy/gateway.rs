@@ -239,6 +239,7 @@ impl Gateway {
                 error!(%error, "a background task ended in panic");
             }
         }
+        self.snapshot.load().registry.tokens().flush().await;
         self.resources.auditor.close().await;
         self.resources.store.close().await;
         info!("stopped");
@@ -291,6 +292,7 @@ async fn keep_clean(snapshot: Arc<ArcSwap<Snapshot>>, mut stopping: watch::Recei
         let snapshot = snapshot.load_full();
         let portal = snapshot.portal.inner();
         snapshot.registry.unused().sweep(portal.login.clock.now());
+        snapshot.registry.tokens().flush().await;
         portal.login.sweep().await;
     }
 }

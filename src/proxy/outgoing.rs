@@ -12,6 +12,7 @@ use crate::identity::outgoing::Outgoing;
 use crate::proxy::client_address::{ClientAddress, TrustedProxies, append_forwarded_for};
 use crate::proxy::cookies::{self, OwnCookies, Rewritten};
 use crate::proxy::strip::ManagedNames;
+use crate::session::bearer::TOKEN_PREFIX;
 
 /// What an upstream request is made of besides what the client sent.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Forwarding<'_> {
             request.remove_header(name);
         }
         request.remove_header(&header::FORWARDED);
-        if has_own_bearer(&request.headers) {
+        if own_bearer(&request.headers).is_some() {
             request.remove_header(&header::AUTHORIZATION);
         }
         match cookies::rewrite(&request.headers, |name| self.own_cookies.is_own(name)) {
@@ -222,16 +223,20 @@ fn closes(directive: &str) -> bool {
     directive.eq_ignore_ascii_case("private") || directive.eq_ignore_ascii_case("no-store")
 }
 
-/// A bearer token of Menshen's form. It decides alone and never goes on; any other `Authorization` is the
-/// application's own.
-pub fn has_own_bearer(headers: &HeaderMap) -> bool {
-    headers.get(header::AUTHORIZATION).is_some_and(|value| {
-        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else {
-            return false;
-        };
-        scheme.eq_ignore_ascii_case(b"bearer ") && token.trim_ascii().starts_with(b"mst_")
-    })
+/// A bearer token of Menshen's form, which decides alone and never goes on; any other `Authorization` is the
+/// application's own. The prefix in another case is no token, and Menshen's all the same: somebody's secret, mistyped, is
+/// no business of the application.
+pub fn own_bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(BEARER.len())?;
+    let apart = matches!(token.first(), Some(b' ' | b'\t'));
+    let token = token.trim_ascii();
+    let prefix = token.get(..TOKEN_PREFIX.len())?;
+    (apart && scheme.eq_ignore_ascii_case(BEARER) && prefix.eq_ignore_ascii_case(TOKEN_PREFIX.as_bytes()))
+        .then_some(token)
 }
+
+const BEARER: &[u8] = b"bearer";
 
 #[cfg(test)]
 mod tests {
@@ -323,15 +328,25 @@ mod tests {
     #[test]
     fn only_a_token_of_our_own_stays_here() {
         for (value, own) in [
-            ("Bearer mst_abc", true),
-            ("bearer  mst_abc", true),
-            ("Bearer abc", false),
-            ("Basic mst_abc", false),
-            ("", false),
+            ("Bearer mst_abc", Some("mst_abc")),
+            ("bearer  mst_abc", Some("mst_abc")),
+            ("BEARER\tmst_abc ", Some("mst_abc")),
+            ("Bearer MST_ABC", Some("MST_ABC")),
+            ("bEaReR Mst_", Some("Mst_")),
+            ("Bearer mst_abc, Bearer other", Some("mst_abc, Bearer other")),
+            ("Bearer abc", None),
+            ("Bearer mst", None),
+            ("Bearermst_abc", None),
+            ("Bearer", None),
+            ("Basic mst_abc", None),
+            ("Token mst_abc", None),
+            ("mst_abc", None),
+            ("", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
-            assert_eq!(has_own_bearer(&headers), own, "{value}");
+            assert_eq!(own_bearer(&headers), own.map(str::as_bytes), "{value}");
         }
+        assert_eq!(own_bearer(&HeaderMap::new()), None);
     }
 }

@@ -4,7 +4,7 @@
 //! only copy: what is evicted comes back from the cookie. Keys cover the host, because a cookie is good for one host.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,7 +13,7 @@ use crate::identity::assertion::{SigningError, SigningKeys};
 use crate::identity::outgoing::{Outgoing, SitePlan};
 use crate::session::revocation::Revocations;
 use crate::session::seal::SealingRing;
-use crate::session::token::{Limits, Session};
+use crate::session::token::{Limits, Session, SessionId};
 
 /// Opened sessions by cookie and host.
 #[derive(Debug)]
@@ -28,9 +28,28 @@ pub struct CachedSession {
     pub session: Session,
     /// `sid` of assertions.
     pub sid: String,
+    /// It came by a bearer token, not by a cookie.
+    pub bearer: Option<Bearer>,
     checked: AtomicU64,
     used: AtomicBool,
     outgoing: ArcSwap<Vec<Prepared>>,
+}
+
+/// What a bearer token has besides what every session has.
+#[derive(Debug)]
+pub struct Bearer {
+    /// Row in the store.
+    pub id: String,
+    /// By what revocations name it.
+    pub revoked_as: SessionId,
+    /// Audiences of the sites that it is for; `None`: every site.
+    pub sites: Option<Vec<String>>,
+    /// A login gave it, so that it ends with the session of that login.
+    pub of_login: bool,
+    /// The last end of all sessions of its user that was known before the user was read, in Unix seconds.
+    pub settled: Option<i64>,
+    /// The last use that was noted, in Unix seconds.
+    pub(super) noted: AtomicI64,
 }
 
 /// Headers for one site under one generation of the settings.
@@ -116,10 +135,20 @@ impl SessionCache {
 impl CachedSession {
     /// Around an opened session.
     pub fn new(session: Session) -> Self {
+        Self::of(session, None)
+    }
+
+    /// Around what a bearer token stands for.
+    pub fn of_token(session: Session, bearer: Bearer) -> Self {
+        Self::of(session, Some(bearer))
+    }
+
+    fn of(session: Session, bearer: Option<Bearer>) -> Self {
         let sid = session.id.public();
         Self {
             session,
             sid,
+            bearer,
             checked: AtomicU64::new(u64::MAX),
             used: AtomicBool::new(false),
             outgoing: ArcSwap::default(),
@@ -168,24 +197,51 @@ impl CachedSession {
         !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
     }
 
-    fn check(&self, revocations: &Revocations) -> Standing {
+    /// Whether what was admitted by it must end now, though its time is not over.
+    pub fn is_over(&self, revocations: &Revocations) -> bool {
+        match self.revoked(revocations) {
+            Standing::Good => false,
+            Standing::Dead => true,
+            // What is known of a person can be read anew; what a token is worth then is for its next request.
+            Standing::Outdated => self.bearer.as_ref().is_some_and(|bearer| {
+                !bearer.of_login && revocations.all_ended_at(&self.session.person.id) > bearer.settled
+            }),
+        }
+    }
+
+    pub(super) fn check(&self, revocations: &Revocations) -> Standing {
         // Read before the lookup: a revocation that comes in between raises the epoch and is seen the next time.
         let epoch = revocations.epoch();
         if self.checked.load(Ordering::Acquire) == epoch {
             return Standing::Good;
         }
-        if revocations.covers(&self.session) {
-            return Standing::Dead;
+        let standing = self.revoked(revocations);
+        if matches!(standing, Standing::Good) {
+            self.checked.store(epoch, Ordering::Release);
         }
-        if revocations.outdates(&self.session) {
-            return Standing::Outdated;
+        standing
+    }
+
+    fn revoked(&self, revocations: &Revocations) -> Standing {
+        let session = &self.session;
+        let (dead, unsettled) = match &self.bearer {
+            None => (revocations.covers(session), false),
+            Some(bearer) if bearer.of_login => (
+                revocations.names(&bearer.revoked_as) || revocations.covers(session),
+                false,
+            ),
+            // An operator handed it out: the end of all logins of its user is not its end, but the user's may be.
+            Some(bearer) => (revocations.names(&bearer.revoked_as), revocations.unsettles(session)),
+        };
+        match dead {
+            true => Standing::Dead,
+            false if unsettled || revocations.outdates(session) => Standing::Outdated,
+            false => Standing::Good,
         }
-        self.checked.store(epoch, Ordering::Release);
-        Standing::Good
     }
 }
 
-enum Standing {
+pub(super) enum Standing {
     Good,
     Outdated,
     Dead,

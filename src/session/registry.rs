@@ -15,6 +15,7 @@ use crate::session::cookie::CookieNames;
 use crate::session::revocation::{Revocations, Revoked};
 use crate::session::seal::SealingRing;
 use crate::session::token::{Limits, Session, SessionId};
+use crate::session::tokens::Tokens;
 use crate::session::unused::Unused;
 use crate::store::{Revocation, RevocationKind, Store, StoreError, User};
 use crate::telemetry::clock::Clock;
@@ -35,6 +36,7 @@ pub struct Registry {
     changed: Arc<Notify>,
     metrics: Arc<Metrics>,
     unused: Arc<Unused>,
+    tokens: Arc<Tokens>,
 }
 
 /// What became of a session cookie.
@@ -59,6 +61,8 @@ impl Registry {
         changed: Arc<Notify>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let revocations = Arc::<Revocations>::default();
+        let tokens = Tokens::new(store.clone(), clock.clone(), Arc::clone(&revocations));
         Self {
             store,
             ring,
@@ -67,10 +71,11 @@ impl Registry {
             limits: limits(settings),
             tolerance: tolerance(settings),
             cache: Arc::new(SessionCache::new(CACHED_SESSIONS)),
-            revocations: Arc::default(),
+            revocations,
             changed,
             metrics,
             unused: Arc::default(),
+            tokens: Arc::new(tokens),
         }
     }
 
@@ -95,6 +100,7 @@ impl Registry {
             changed: Arc::clone(&self.changed),
             metrics: Arc::clone(&self.metrics),
             unused: Arc::clone(&self.unused),
+            tokens: Arc::clone(&self.tokens),
         }
     }
 
@@ -106,6 +112,11 @@ impl Registry {
     /// Sessions that were made here and not used yet.
     pub fn unused(&self) -> &Unused {
         &self.unused
+    }
+
+    /// Bearer tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Whether this node may serve sessions.
@@ -159,7 +170,7 @@ impl Registry {
         let now = self.clock.now();
         self.revocations.is_fresh(self.tolerance, now)
             && now < found.session.expires_at
-            && !self.revocations.covers(&found.session)
+            && !found.is_over(&self.revocations)
     }
 
     /// Whether the person is still the one who was admitted at `since` (Unix seconds). A stream that does not end by

@@ -5,6 +5,7 @@
 //! served at all: a node that does not know is closed. Reads take one atomic load while nothing changed since the entry
 //! was checked, else one uncontended lock on one of sixteen shards.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -91,6 +92,24 @@ impl Revocations {
                 .is_some_and(|until| session.authentication.time <= until)
     }
 
+    /// Whether this very session, or what is named like one, was ended.
+    pub fn names(&self, id: &SessionId) -> bool {
+        self.sessions.get(id).is_some()
+    }
+
+    /// When all sessions of a user were last ended, in Unix seconds.
+    pub fn all_ended_at(&self, user: &str) -> Option<i64> {
+        self.users.get(user)
+    }
+
+    /// Whether all sessions of the person were ended after what is known of them was read, or shortly before, by another
+    /// clock. What is no session of theirs must be read anew then.
+    pub fn unsettles(&self, session: &Session) -> bool {
+        self.users
+            .get(&session.person.id)
+            .is_some_and(|until| session.known_at <= until.saturating_add(CLOCK_TOLERANCE))
+    }
+
     /// Whether what a session says about its person may be older than the last change. Nodes' clocks differ, so that
     /// what was read shortly after a change, by another clock, is read once more.
     pub fn outdates(&self, session: &Session) -> bool {
@@ -129,7 +148,7 @@ impl<K> Default for Shards<K> {
 }
 
 impl<K: Hash + Eq> Shards<K> {
-    fn shard(&self, key: &K) -> &RwLock<HashMap<K, (i64, i64)>> {
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &RwLock<HashMap<K, (i64, i64)>> {
         // The remainder is below sixteen.
         #[allow(clippy::cast_possible_truncation)]
         let at = (self.hasher.hash_one(key) % 16) as usize;
@@ -142,7 +161,11 @@ impl<K: Hash + Eq> Shards<K> {
         *entry = (entry.0.max(until), entry.1.max(keep_until));
     }
 
-    fn get(&self, key: &K) -> Option<i64> {
+    fn get<Q>(&self, key: &Q) -> Option<i64>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         self.shard(key)
             .read()
             .unwrap_or_else(PoisonError::into_inner)

@@ -23,6 +23,8 @@ pub enum Purpose {
     Ticket = 2,
     /// Who signed in here last.
     LastUser = 3,
+    /// An application's ticket.
+    AppTicket = 4,
 }
 
 /// The sealing keys, newest last. Cheap to share; replaced as a whole when keys are read again.
@@ -136,7 +138,12 @@ impl SealingKey {
         Ok(Self {
             id,
             active_from,
-            by_purpose: [derive(PURPOSES[0])?, derive(PURPOSES[1])?, derive(PURPOSES[2])?],
+            by_purpose: [
+                derive(PURPOSES[0])?,
+                derive(PURPOSES[1])?,
+                derive(PURPOSES[2])?,
+                derive(PURPOSES[3])?,
+            ],
         })
     }
 
@@ -164,7 +171,7 @@ impl KeyType for KeyLength {
     }
 }
 
-const PURPOSES: [Purpose; 3] = [Purpose::Session, Purpose::Ticket, Purpose::LastUser];
+const PURPOSES: [Purpose; 4] = [Purpose::Session, Purpose::Ticket, Purpose::LastUser, Purpose::AppTicket];
 const VERSION: u8 = 1;
 /// Version, key id, nonce.
 const HEADER_LEN: usize = 1 + 4 + NONCE_LEN;

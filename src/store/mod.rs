@@ -29,6 +29,7 @@ mod schema;
 mod sessions;
 mod ticket;
 mod tickets;
+mod tokens;
 mod users;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use keys::{KeyKind, KeyRow, NewKey};
 pub use revocations::{Revocation, RevocationKind};
 pub use sessions::SessionRow;
 pub use ticket::{Confirmation, EndedTicket, NewTicket, Rescan, Ticket, TicketState};
+pub use tokens::{OwnedToken, RevokedToken, Rotation, TokenKind, TokenRow, token_subject};
 pub use users::{NewUser, User, UserChange, fold_username};
 
 use crate::telemetry::metrics::Metrics;

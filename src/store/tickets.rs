@@ -8,7 +8,7 @@
 use super::ticket::{
     Confirmation, EndedTicket, NewTicket, Rescan, SELECT_BY_HANDLE, SELECT_BY_ID, Ticket, TicketState, from_row,
 };
-use super::{SessionRow, Statement, Store, StoreError, sessions};
+use super::{SessionRow, Statement, Store, StoreError, WriteTx, sessions};
 
 impl Store {
     /// The ticket with this scene, if a phone has touched it.
@@ -222,25 +222,9 @@ impl Store {
     /// [`StoreError`]; then neither happened, except that after [`StoreError::TimedOut`] both may have.
     pub async fn ticket_redeem(&self, id: &str, now: i64, session: &SessionRow) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        let redeem = sqlx::query(
-            "UPDATE tickets SET state = 'redeemed', session_id = $3, ended_at = $2
-             WHERE id = $1 AND state = 'confirmed' AND expires_at > $2 AND user_id = $4",
-        )
-        .bind(id)
-        .bind(now)
-        .bind(session.id.as_str())
-        .bind(session.user_id.as_str());
-        if tx.execute(redeem).await? != 1 {
+        if !redeem(&mut tx, id, now, session).await? {
             return Ok(false);
         }
-        // Also the lock that orders this login and a disabling of the same user.
-        let admit = sqlx::query("UPDATE users SET last_login_at = $2 WHERE id = $1 AND disabled = 0")
-            .bind(session.user_id.as_str())
-            .bind(now);
-        if tx.execute(admit).await? != 1 {
-            return Ok(false);
-        }
-        tx.execute(sessions::insert(session)).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -262,6 +246,30 @@ impl Store {
     async fn won(&self, query: Statement) -> Result<bool, StoreError> {
         Ok(self.execute(query).await? == 1)
     }
+}
+
+/// `confirmed → redeemed` and the session, inside a transaction. False: it must not be committed.
+pub(super) async fn redeem(tx: &mut WriteTx, id: &str, now: i64, session: &SessionRow) -> Result<bool, StoreError> {
+    let redeem = sqlx::query(
+        "UPDATE tickets SET state = 'redeemed', session_id = $3, ended_at = $2
+         WHERE id = $1 AND state = 'confirmed' AND expires_at > $2 AND user_id = $4",
+    )
+    .bind(id)
+    .bind(now)
+    .bind(session.id.as_str())
+    .bind(session.user_id.as_str());
+    if tx.execute(redeem).await? != 1 {
+        return Ok(false);
+    }
+    // Also the lock that orders this login and a disabling of the same user.
+    let admit = sqlx::query("UPDATE users SET last_login_at = $2 WHERE id = $1 AND disabled = 0")
+        .bind(session.user_id.as_str())
+        .bind(now);
+    if tx.execute(admit).await? != 1 {
+        return Ok(false);
+    }
+    tx.execute(sessions::insert(session)).await?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -173,6 +173,7 @@ impl Store {
         }
         if disabled {
             tx.end_sessions_of(id, reason, now).await?;
+            tx.revoke_tokens_of(id, now).await?;
         }
         tx.commit().await?;
         Ok(true)

@@ -43,6 +43,8 @@ pub enum AuditKind {
     SessionRevoked,
     /// A token was handed out.
     TokenIssued,
+    /// A token was ended before its time.
+    TokenRevoked,
     /// An identity was taken from a user.
     Unbind,
     /// A login made a user.
@@ -129,7 +131,7 @@ pub fn ticket_hash(id: &str) -> String {
 
 impl AuditKind {
     /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Bind,
         Self::Cancel,
         Self::ConfigReloaded,
@@ -141,6 +143,7 @@ impl AuditKind {
         Self::Scan,
         Self::SessionRevoked,
         Self::TokenIssued,
+        Self::TokenRevoked,
         Self::Unbind,
         Self::UserCreated,
         Self::UserDeleted,
@@ -164,6 +167,7 @@ impl AuditKind {
             Self::Scan => "scan",
             Self::SessionRevoked => "session_revoked",
             Self::TokenIssued => "token_issued",
+            Self::TokenRevoked => "token_revoked",
             Self::Unbind => "unbind",
             Self::UserCreated => "user_created",
             Self::UserDeleted => "user_deleted",

@@ -360,7 +360,7 @@ const FAILURES: [&str; 7] = [
 ];
 
 /// Reasons for which this node ends sessions; anything else is `other`.
-const SESSION_ENDS: [&str; 4] = ["logout", "logout_everywhere", "new_login", "not_me"];
+const SESSION_ENDS: [&str; 5] = ["logout", "logout_everywhere", "new_login", "not_me", "refresh_reused"];
 
 const RELOADS: [&str; 2] = ["applied", "refused"];
 

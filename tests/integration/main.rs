@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod app_tickets;
 mod attacks;
 mod binary;
 mod chromium;
@@ -25,6 +26,7 @@ mod session;
 mod single_sign_on;
 mod support;
 mod ticket;
+mod tokens;
 mod upstream_tls;
 mod upstreams;
 mod wechat_fails;

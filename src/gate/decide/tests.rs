@@ -180,14 +180,14 @@ fn a_session_counts_only_where_it_may_be_used() {
                 sites: Some(&elsewhere),
                 ..service
             },
-            forbidden(None, Forbidden::TokenForOtherSites),
+            unauthorized(None, Unauthorized::TokenForOtherSites),
         ),
         (
             SessionView {
                 sites: Some(&[]),
                 ..service
             },
-            forbidden(None, Forbidden::TokenForOtherSites),
+            unauthorized(None, Unauthorized::TokenForOtherSites),
         ),
     ] {
         assert_eq!(
@@ -200,6 +200,15 @@ fn a_session_counts_only_where_it_may_be_used() {
     assert_eq!(
         decide(&open, &gate, &Credential::Session(guest)),
         forward(Some(0), false)
+    );
+    // A token decides alone: where it is good for nothing, the route is not asked.
+    let guests_token = SessionView {
+        by_cookie: false,
+        ..guest
+    };
+    assert_eq!(
+        decide(&open, &gate, &Credential::Session(guests_token)),
+        unauthorized(Some(0), Unauthorized::TokenForOtherSites)
     );
 }
 

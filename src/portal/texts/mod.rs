@@ -15,7 +15,7 @@ mod zh_tw;
 
 pub use fill::{Slot, fill};
 pub use negotiate::negotiate;
-pub use phone::same_network;
+pub use phone::{application, same_network, terminal};
 
 use serde::Serialize;
 

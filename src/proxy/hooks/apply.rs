@@ -12,7 +12,7 @@ use super::{Forward, Hooks, RequestState, Verdict, body_limit};
 use crate::gate::decide::{At, Decision, Unauthorized};
 use crate::gate::request_class::{Class, mints_ticket};
 use crate::portal::code::Code;
-use crate::portal::context::RequestContext;
+use crate::portal::context::{Bearer, RequestContext};
 use crate::portal::login_page::set_cookies;
 use crate::portal::problem::{Problem, Style};
 use crate::proxy::admission::Admitted;
@@ -82,16 +82,21 @@ impl Hooks {
                 context.site = Some(at.site);
                 let problem = match reason {
                     Unauthorized::LoginRequired => login_required(&target, cors_origin),
-                    Unauthorized::TokenInvalid => Problem {
+                    Unauthorized::TokenInvalid | Unauthorized::TokenForOtherSites => Problem {
                         cors_origin,
-                        ..Code::TokenInvalid.into()
+                        ..context.token_problem()
                     },
                 };
                 refuse(&context, Style::Json, problem)
             }
             Decision::GrpcUnauthenticated { at } => {
                 context.site = Some(at.site);
-                refuse(&context, Style::Grpc, Code::LoginRequired.into())
+                let problem = match context.bearer {
+                    Bearer::None => Code::LoginRequired.into(),
+                    // One that holds, too: over plain HTTP, or for another site, it is none.
+                    _ => context.token_problem(),
+                };
+                refuse(&context, Style::Grpc, problem)
             }
             Decision::Forbidden { at, cors_origin, .. } => {
                 context.site = Some(at.site);
@@ -170,7 +175,7 @@ impl Hooks {
         identified: bool,
     ) -> Verdict {
         let snapshot = &ctx.snapshot;
-        let session = context.session.clone().filter(|_| identified);
+        let session = context.identity().cloned().filter(|_| identified);
         let identity = match (&session, snapshot.plans.get(at.site)) {
             (Some(cached), Some(plan)) => {
                 let now = snapshot.portal.inner().login.clock.now();

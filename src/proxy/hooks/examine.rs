@@ -9,12 +9,12 @@ use pingora::proxy::Session;
 use tracing::info;
 
 use super::answers::https_redirect;
-use super::{Hooks, Presented, RequestState, Verdict, credential, find_session, unknown_context};
+use super::{Hooks, RequestState, Verdict, present, unknown_context};
 use crate::gate::decide::{RequestView, decide};
 use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
 use crate::gate::request_class::preflight_for;
 use crate::portal::code::Code;
-use crate::portal::context::{OwnCookieValues, RequestContext};
+use crate::portal::context::{Bearer, OwnCookieValues, RequestContext};
 use crate::portal::problem::Style;
 use crate::proxy::admission::{Admitted, Head, Refusal};
 use crate::proxy::cookies::{self, Found};
@@ -64,9 +64,7 @@ impl Hooks {
             ctx.context = Some(verified.context);
             return Verdict::Answer(verified.response);
         }
-        let (presented, dead) = find_session(&snapshot, request, &context).await;
-        context.dead_session = dead;
-        context.session_in_doubt = matches!(presented, Presented::Unverifiable);
+        let presented = present(&snapshot, request, &context).await;
         let preflight = preflight_for(&request.method, &request.headers);
         let decision = decide(
             &RequestView {
@@ -82,9 +80,9 @@ impl Hooks {
                 client: admitted.client.for_rules(),
             },
             &snapshot.gate,
-            &credential(&presented),
+            &presented.credential(),
         );
-        context.session = presented.session().cloned();
+        presented.tell(&mut context);
         if self.part.redirect_to_https && !admitted.secure {
             ctx.decision = "https_redirect";
             ctx.context = Some(context.clone());
@@ -133,6 +131,7 @@ impl Hooks {
             public_host: false,
             same_origin: is_same_origin_call(&request.headers, &own),
             session: None,
+            bearer: Bearer::None,
             dead_session: false,
             session_in_doubt: false,
             cookies: OwnCookieValues {

@@ -27,7 +27,7 @@ use tracing::info;
 use crate::gate::decide::At;
 use crate::identity::outgoing::Outgoing;
 use crate::portal::code::Code;
-use crate::portal::context::{OwnCookieValues, RequestContext};
+use crate::portal::context::{Bearer, OwnCookieValues, RequestContext};
 use crate::portal::login_page::set_cookies;
 use crate::portal::problem::Style;
 use crate::proxy::bridge;
@@ -41,7 +41,7 @@ use crate::session::cache::CachedSession;
 use crate::telemetry::audit::ticket_hash;
 use crate::telemetry::metrics::{InFlight, Metrics};
 
-pub(in crate::proxy) use presented::{Presented, credential, find_session};
+pub(in crate::proxy) use presented::present;
 
 /// The gateway as Pingora sees it; one for each kind of listener.
 #[derive(Debug, Clone)]
@@ -302,7 +302,8 @@ impl ProxyHttp for Hooks {
             histogram.observe(asked.elapsed().as_secs_f64());
         }
         let host = ctx.context.as_ref().map_or("", |context| &context.host);
-        let renewed = forward.session.as_ref().and_then(|cached| {
+        let by_cookie = forward.session.as_ref().filter(|cached| cached.bearer.is_none());
+        let renewed = by_cookie.and_then(|cached| {
             let token = snapshot.registry.renew(&cached.session, host)?;
             let now = snapshot.portal.inner().login.clock.now();
             Some(snapshot.names.set_session(token, cached.session.expires_at - now))
@@ -379,7 +380,7 @@ impl ProxyHttp for Hooks {
             .as_ref()
             .map(|forward| forward.at.site)
             .or(ctx.context.as_ref().and_then(|c| c.site));
-        let user = ctx.context.as_ref().and_then(|context| context.session.as_ref());
+        let user = ctx.context.as_ref().and_then(RequestContext::identity);
         info!(
             target: "access",
             request_id = &*ctx.request_id,
@@ -420,8 +421,11 @@ impl Hooks {
     }
 
     /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
-    /// scan it, or end it.
+    /// scan it, or end it. An application's ticket, which holds a scene and hides it, is left out.
     fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
+        if path.starts_with(APP_TICKETS) {
+            return Cow::Borrowed(APP_TICKETS);
+        }
         let scenes = &ctx.snapshot.keyring.scenes;
         match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
             Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
@@ -474,6 +478,7 @@ fn unknown_context(request_id: &Arc<str>) -> RequestContext {
         public_host: false,
         same_origin: false,
         session: None,
+        bearer: Bearer::None,
         dead_session: false,
         session_in_doubt: false,
         cookies: OwnCookieValues::default(),
@@ -512,5 +517,7 @@ fn failure(error: &Error) -> Option<Code> {
 
 /// So long a client may send nothing of a body, or take nothing of an answer.
 const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Sealed tickets are below.
+const APP_TICKETS: &str = "/.menshen/app/tickets/";
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -69,7 +69,7 @@ impl Process {
 
     /// Any signal.
     pub async fn signal(&self, name: &str) {
-        signal(name, self.child.id().expect("it runs")).await;
+        signal(name, self.id()).await;
     }
 
     /// SIGKILL, and the end.
