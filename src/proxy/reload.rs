@@ -73,6 +73,32 @@ impl Source {
         let looked = tokio::task::spawn_blocking(move || look(&path, &names)).await;
         looked.unwrap_or_else(|_| self.stamps.clone())
     }
+
+    /// Reads the configuration. `None` if that ended in panic.
+    async fn load(&mut self) -> Option<Result<Loaded, Vec<Mistake>>> {
+        let mut source = self.clone();
+        let (source, loaded) = tokio::task::spawn_blocking(move || {
+            let loaded = source.load_stamped();
+            (source, loaded)
+        })
+        .await
+        .ok()?;
+        *self = source;
+        Some(loaded)
+    }
+
+    /// The stamps are those from before the reading, so that what changes meanwhile is noticed. What a new text names is
+    /// known only when it was read: then it is read once more.
+    fn load_stamped(&mut self) -> Result<Loaded, Vec<Mistake>> {
+        loop {
+            self.stamps = look(&self.path, &self.names);
+            let loaded = load(&self.path)?;
+            if loaded.files == self.names {
+                return Ok(loaded);
+            }
+            self.names = loaded.files;
+        }
+    }
 }
 
 impl Reloader {
@@ -137,23 +163,18 @@ impl Reloader {
         })
     }
 
-    /// Reads the file and takes it into use; says in the log what is wrong with it. What the file names, if it is valid.
-    pub async fn read(&self, path: &Path) -> Option<Vec<PathBuf>> {
-        let path = path.to_path_buf();
-        let loaded = tokio::task::spawn_blocking(move || load(&path)).await.ok()?;
-        let refused = match loaded {
-            Ok(Loaded {
-                settings,
-                warnings,
-                files,
-            }) => {
+    /// Reads the file and takes it into use; says in the log what is wrong with it.
+    async fn read(&self, source: &mut Source) {
+        let refused = match source.load().await {
+            Some(Ok(Loaded { settings, warnings, .. })) => {
                 warnings.iter().for_each(tell);
                 match self.apply(settings).await {
-                    Ok(_) => return Some(files),
+                    Ok(_) => return,
                     Err(error) => error.to_string(),
                 }
             }
-            Err(mistakes) => {
+            None => "reading it ended in panic".to_owned(),
+            Some(Err(mistakes)) => {
                 mistakes.iter().for_each(tell);
                 let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error);
                 format!("{} mistake(s) in the configuration", errors.count())
@@ -167,7 +188,6 @@ impl Reloader {
             reason = refused,
             generation, "configuration not taken, the former one goes on"
         );
-        None
     }
 
     /// Reads the file whenever it, or a file that it names, has changed, and whenever somebody asks; until the gateway
@@ -188,15 +208,8 @@ impl Reloader {
                 continue;
             }
             info!(path = %source.path.display(), demanded, "reading the configuration anew");
-            // Taken before the reading: what changes meanwhile is noticed.
-            source.stamps = now;
-            if let Some(names) = self.read(&source.path).await
-                && names != source.names
-            {
-                source.names = names;
-                source.stamps = source.look().await;
-                seen.clone_from(&source.stamps);
-            }
+            self.read(&mut source).await;
+            seen.clone_from(&source.stamps);
         }
     }
 
