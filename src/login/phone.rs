@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::accounts::{Recognised, WechatIdentity};
 use crate::config::settings::{Association, Connection, NumberEntry, PhonePolicy};
 use crate::login::Login;
-use crate::login::browser::random_text;
+use crate::login::browser::{StatusUser, random_text};
 use crate::login::browser_half::BrowserFacts;
 use crate::login::confirm::note_errno;
 use crate::login::error::{Ending, LoginError};
@@ -58,6 +58,8 @@ pub struct PhoneView {
     pub phone: PhoneAsk,
     /// WeChat's person is a user already.
     pub known: bool,
+    /// The account that the browser proved and that the phone is to accept.
+    pub account: Option<StatusUser>,
     /// Connection id.
     pub connection: String,
     /// The code came out of a picture.
@@ -390,7 +392,8 @@ impl Login {
         caller: Caller<'_>,
     ) -> Result<(), LoginError> {
         if let Some(row) = row {
-            return self.fail(row, &[TicketState::Scanned], ending, caller.request_id).await;
+            let from = [TicketState::Scanned, TicketState::Bind];
+            return self.fail(row, &from, ending, caller.request_id).await;
         }
         let ended = self.ended(scene, connection, TicketState::Failed, Some(ending), None);
         if self.store.ticket_end_pending(&ended).await? {
@@ -437,8 +440,13 @@ impl Login {
         if browser.is_some() && !row.shown {
             // Should the answer be lost on its way, the phone asks again before it can confirm anything. Another scan
             // may have taken over since: what this answer shows counts for the handle that it goes to, no other.
-            self.store.ticket_mark_shown(&row.id, holder).await?;
+            let account = row.user_id.as_deref();
+            self.store.ticket_mark_shown(&row.id, holder, account).await?;
         }
+        let account = match (&row.user_id, standing.status) {
+            (Some(id), Status::Bind) => self.store.user(id).await?.as_ref().map(StatusUser::of),
+            _ => None,
+        };
         let login = &self.settings.login;
         let asked = login.number_matching && standing.status == Status::Scanned;
         let choices = if asked && login.number_entry == NumberEntry::Choose {
@@ -462,6 +470,7 @@ impl Login {
             number_entry: asked.then_some(login.number_entry),
             phone: PhoneAsk::of(connection.phone, recognised),
             known: user_of(recognised).is_some(),
+            account,
             connection: connection.id.clone(),
             picture: row.entry.is_some_and(|entry| FROM_PICTURE.contains(&entry)),
             expires_in: standing.expires_in,

@@ -30,6 +30,7 @@ use crate::session::cache::CachedSession;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 
+mod bind;
 pub mod branding;
 mod circle;
 pub mod code;
@@ -91,6 +92,7 @@ impl Portal {
             .route("/.menshen/tickets/{id}/events", get(events::stream))
             .route("/.menshen/tickets/{id}/qr", get(tickets::qr))
             .route("/.menshen/tickets/{id}/page", get(ticket_page::page))
+            .route("/.menshen/tickets/{id}/bind", post(bind::bind))
             .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
             .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
             .route("/.menshen/userinfo", get(userinfo::userinfo))

@@ -17,6 +17,7 @@
 //! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
 
 mod audit;
+mod binding;
 mod connect;
 mod error;
 mod identities;
@@ -37,6 +38,7 @@ use sqlx::query::Query;
 use sqlx::{Any, AnyPool, Row};
 
 pub use audit::AuditRow;
+pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound};
 pub use error::StoreError;
 pub use identities::IdentityRow;
 pub use keys::{KeyKind, KeyRow, NewKey};
