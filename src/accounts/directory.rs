@@ -418,5 +418,8 @@ pub(super) const ATTEMPTS: u32 = 3;
 const VANISHED: &str = "a user vanished inside a transaction";
 
 #[cfg(test)]
+#[path = "matrix_tests.rs"]
+mod matrix_tests;
+#[cfg(test)]
 #[path = "directory_tests.rs"]
 mod tests;

@@ -161,6 +161,7 @@ async fn everything_that_a_phone_said_comes_back() {
         session_id: None,
         lease: None,
         lease_until: None,
+        proof_failures: 0,
     };
     assert_eq!(read(&store).await, expected);
     assert_eq!(store.ticket_by_handle(&handle("o1")).await.unwrap(), Some(expected));
