@@ -19,7 +19,7 @@ use crate::portal::context::{RequestContext, locale};
 use crate::portal::pages::{RefusedForm, page_url};
 use crate::portal::problem::Problem;
 use crate::portal::tickets::{StatusObject, json_or_form};
-use crate::portal::{Inner, require_same_origin};
+use crate::portal::{Inner, OwnPage, require_same_origin};
 
 #[derive(Default, Deserialize)]
 pub(super) struct BindBody {
@@ -109,6 +109,7 @@ impl Inner {
                 if view.status != "bind" || view.user.is_some() {
                     return Ok(back_to_page(watched, body));
                 }
+                self.login.metrics.refused(problem.code.as_str());
                 let refused = RefusedForm {
                     code: problem.code,
                     method: body.method(),
@@ -118,6 +119,7 @@ impl Inner {
                 let page = self.ticket_page(context, headers, watched, &view, rd, Some(refused))?;
                 let mut response = (problem.code.status(), page).into_response();
                 response.headers_mut().extend(problem.headers());
+                response.extensions_mut().insert(OwnPage);
                 Ok(response)
             }
             LoginError::WrongState | LoginError::Ended(_) | LoginError::Cancelled | LoginError::Expired => {

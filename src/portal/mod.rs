@@ -75,6 +75,10 @@ pub struct Inner {
     pub cookies: CookieNames,
 }
 
+/// Marks a refusal whose page its handler has written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnPage;
+
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Portal")
@@ -129,7 +133,7 @@ impl Portal {
                 .inner
                 .refuse(&context, &headers, style, problem, context::target(&uri)),
             // What no handler has seen: a query or a path that does not parse, a body that cannot be read.
-            None if response.status().is_client_error() => {
+            None if response.status().is_client_error() && response.extensions().get::<OwnPage>().is_none() => {
                 let problem = Code::BadRequest.into();
                 let target = context::target(&uri);
                 self.inner.refuse(&context, &headers, style, &problem, target)

@@ -11,6 +11,7 @@
 mod api;
 mod attacks;
 mod binary;
+mod binding;
 mod chromium;
 mod ending;
 mod forward_auth;
