@@ -155,7 +155,9 @@ async function confirm(button, accept = false) {
   const answer = await ask("/phone/api/confirm", body);
   if (mine !== round) return;
   if (!answer.ok) return refuse(answer, before);
-  show({ screen: answer.body.outcome === "bind" ? "bind" : "done" });
+  if (answer.body.outcome !== "bind") return show({ screen: "done" });
+  show({ screen: "bind" });
+  refresh(true); // how long the browser may take
 }
 
 /// Keeps what the gateway said.
