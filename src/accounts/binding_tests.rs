@@ -165,11 +165,8 @@ impl Fixture {
     }
 }
 
-fn is_wrong(result: Result<User, BindError>) -> bool {
-    match result {
-        Err(BindError::Wrong { .. }) => true,
-        Err(_) | Ok(_) => false,
-    }
+fn is_wrong(result: &Result<User, BindError>) -> bool {
+    matches!(result, Err(BindError::Wrong { .. }))
 }
 
 const BY_PASSWORD: BindMethod = BindMethod::Password;
@@ -250,7 +247,7 @@ async fn whatever_is_wrong_is_wrong_alike_and_counts() {
         (BY_CODE, "wang", PASSWORD),
     ];
     for (count, (method, login, proof)) in (1..).zip(wrong) {
-        assert!(is_wrong(fixture.claim(method, login, proof).await), "{login}");
+        assert!(is_wrong(&fixture.claim(method, login, proof).await), "{login}");
         assert_eq!(fixture.failures().await.0, count, "{login}");
     }
     assert_eq!(fixture.failures().await.1, 3, "a program's account counts like none");
@@ -287,7 +284,7 @@ async fn after_ten_wrong_proofs_the_right_one_is_wrong_for_the_rest_of_the_hour(
     for attempt in 0..10 {
         let ticket = tickets[attempt / 5];
         assert!(is_wrong(
-            fixture.claim_at(ticket, NOW + 1, BY_PASSWORD, "wang", "wrong").await
+            &fixture.claim_at(ticket, NOW + 1, BY_PASSWORD, "wang", "wrong").await
         ));
     }
     match fixture.claim_at("t3", NOW + 2, BY_PASSWORD, "wang", PASSWORD).await {
@@ -322,7 +319,7 @@ async fn a_right_proof_that_is_of_no_use_is_told_why_and_costs_nothing() {
     }
     assert!(fixture.store.set_disabled("u_wang", true, "left", NOW).await.unwrap());
     assert!(
-        is_wrong(fixture.claim(BY_PASSWORD, "wang", "wrong").await),
+        is_wrong(&fixture.claim(BY_PASSWORD, "wang", "wrong").await),
         "nobody learns that it is disabled"
     );
     let refused = fixture.claim(BY_CODE, "wang", CODE).await;

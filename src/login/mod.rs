@@ -1,7 +1,7 @@
 //! Tickets and the ways to log in.
 //!
 //! [`Login`] is the desk where both sides of a ticket come: the browser with its cookie (`browser`), the phone with
-//! WeChat's codes (`phone`, `confirm`), and both where an account is chosen (`binding`). It knows no HTTP; the portal speaks for it.
+//! WeChat's codes (`phone`, `confirm`, `cancel`), and both where an account is chosen (`binding`). It knows no HTTP; the portal speaks for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use crate::wechat::MiniProgram;
 pub mod binding;
 pub mod browser;
 pub mod browser_half;
+pub mod cancel;
 pub mod codes;
 pub mod confirm;
 pub mod device;

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::settings::{Locale, NumberEntry};
 use crate::login::browser::StatusUser;
+use crate::login::cancel::CancelTarget;
 use crate::login::confirm::{ConfirmCall, Confirmed};
 use crate::login::device::Device;
 use crate::login::error::LoginError;
-use crate::login::phone::{CancelTarget, PhoneView};
+use crate::login::phone::PhoneView;
 use crate::login::place::Place;
 use crate::portal::Inner;
 use crate::portal::code::Code;

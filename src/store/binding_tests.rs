@@ -131,7 +131,7 @@ async fn an_account_counts_by_method_for_an_hour_from_the_first() {
     };
     assert_eq!(store.count_attempt(&other).await.unwrap().unwrap().of_account, 1);
     in_tx(&store, async |tx| {
-        tx.uncount_attempts(ID, "u_1", "password").await.unwrap()
+        tx.uncount_attempts(ID, "u_1", "password").await.unwrap();
     })
     .await;
     assert_eq!(count(Some("u_1"), NOW + 3_602).await, 1);

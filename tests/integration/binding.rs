@@ -337,7 +337,7 @@ async fn ten_wrong_proofs_lock_a_method_and_look_like_any_other() {
     claim(&mut browser, &scanned, "wangxiaoming", PASSWORD)
         .await
         .refused(422, "proof_wrong");
-    let events = audited(&world, 15).await;
+    let events = audited(&world, 17).await;
     assert_eq!(
         events.last().map(String::as_str),
         Some("login_failed proof_locked"),
@@ -488,6 +488,15 @@ async fn the_choice_belongs_to_the_browser_that_asked_and_to_its_own_pages() {
             .json(body);
         browser.send(bare).await.refused(403, "cross_origin");
     }
+    // The same cookies at another host of the gateway: it has a ticket of its own, or none.
+    let elsewhere = browser
+        .script("POST", &format!("/.menshen/tickets/{}/bind", scanned.page.ticket))
+        .without("Host")
+        .without("Origin")
+        .header("Host", &world.authority("login.test"))
+        .header("Origin", &world.origin("login.test"))
+        .json(&create);
+    browser.send(elsewhere).await.refused(404, "ticket_unknown");
     for nonsense in [
         json!({}),
         json!({ "action": "take" }),
