@@ -4,6 +4,9 @@
 //   cargo run -- serve --config config/sandbox.toml      (with something on port 3000)
 //   node --test examples/miniprogram/test.mjs
 //
+// With association = "ask" at the connection, an account with a password, and ACCOUNT=name:password, the binding is tried
+// instead.
+//
 // What it cannot try is what WeChat alone does: the layout, and the phone button itself.
 
 import assert from "node:assert/strict";
@@ -13,6 +16,8 @@ import { test } from "node:test";
 const GATEWAY = process.env.GATEWAY ?? "http://127.0.0.1:8080";
 const SANDBOX = process.env.SANDBOX ?? "http://127.0.0.1:9090";
 const APPID = "wxsandbox0000000001";
+const [ACCOUNT, PASSWORD] = (process.env.ACCOUNT ?? "").split(":");
+const plain = { skip: ACCOUNT && "the connection asks" };
 
 const require = createRequire(import.meta.url);
 require("./config.js").publicUrl = GATEWAY;
@@ -56,6 +61,12 @@ async function browser() {
   return {
     id,
     look: async () => (await fetch(`${GATEWAY}/.menshen/tickets/${id}`, { headers: { cookie } })).json(),
+    bind: (body) =>
+      fetch(`${GATEWAY}/.menshen/tickets/${id}/bind`, {
+        method: "POST",
+        headers: { ...origin, cookie },
+        body: JSON.stringify(body),
+      }),
     redeem: () => fetch(`${GATEWAY}/.menshen/tickets/${id}/redeem`, { method: "POST", headers: { ...origin, cookie }, body: "{}" }),
   };
 }
@@ -78,7 +89,7 @@ async function scanned(options = (id) => ({ scene: encodeURIComponent(id) })) {
   return { waiting, page, number };
 }
 
-test("a tapped number and the phone button log the browser in", async () => {
+test("a tapped number and the phone button log the browser in", plain, async () => {
   const { waiting, page, number } = await scanned();
   assert.ok(page.data.offer.choices.includes(number));
   assert.equal(page.data.offer.site.name, "Demo");
@@ -92,13 +103,13 @@ test("a tapped number and the phone button log the browser in", async () => {
   page.onUnload();
 });
 
-test("a link code's scene is the end of its path", async () => {
+test("a link code's scene is the end of its path", plain, async () => {
   const { page } = await scanned((id) => ({ q: encodeURIComponent(`https://login.example.com/m/${id}?x=1`) }));
   assert.equal(page.data.screen, "confirm");
   page.onUnload();
 });
 
-test("an optional number may be refused", async () => {
+test("an optional number may be refused", plain, async () => {
   persona = "lilei";
   const { waiting, page, number } = await scanned();
   await page.onChoose({ currentTarget: { dataset: { number } } });
@@ -109,7 +120,7 @@ test("an optional number may be refused", async () => {
   page.onUnload();
 });
 
-test("a wrong number ends both sides", async () => {
+test("a wrong number ends both sides", plain, async () => {
   const { waiting, page, number } = await scanned();
   const wrong = page.data.offer.choices.find((choice) => choice !== number);
   await page.onChoose({ currentTarget: { dataset: { number: wrong } } });
@@ -118,7 +129,7 @@ test("a wrong number ends both sides", async () => {
   assert.equal((await waiting.look()).status, "failed");
 });
 
-test("not me ends the ticket, also after it was confirmed", async () => {
+test("not me ends the ticket, also after it was confirmed", plain, async () => {
   const { waiting, page, number } = await scanned();
   await page.onChoose({ currentTarget: { dataset: { number } } });
   if (page.data.screen === "phone") await page.onWithout();
@@ -128,11 +139,29 @@ test("not me ends the ticket, also after it was confirmed", async () => {
   assert.equal((await waiting.look()).status, "cancelled");
 });
 
-test("a forwarded card is refused, and so is a page without a code", async () => {
+test("a forwarded card is refused, and so is a page without a code", plain, async () => {
   entry = 1007;
   const page = open({ scene: (await browser()).id });
   await shown(page, "ended");
   assert.equal(page.data.canRetry, false);
   entry = 1047;
   assert.equal(open({}).data.screen, "ended");
+});
+
+test("a proven account is shown and accepted", { skip: !ACCOUNT && "ACCOUNT is not set" }, async () => {
+  persona = "hanmeimei";
+  const { waiting, page, number } = await scanned();
+  await page.onChoose({ currentTarget: { dataset: { number } } });
+  if (page.data.screen === "phone") await page.onWithout();
+  await shown(page, "bind");
+  assert.equal(page.data.offer.account, undefined);
+  const proof = { action: "bind", method: "password", login: ACCOUNT, proof: PASSWORD };
+  assert.equal((await waiting.bind({ ...proof, proof: "wrong" })).status, 422);
+  assert.equal((await waiting.bind(proof)).status, 200);
+  await page.onShow();
+  assert.ok(page.data.offer.account.name);
+  await page.onAccept();
+  await shown(page, "done");
+  assert.equal((await waiting.redeem()).status, 200);
+  page.onUnload();
 });

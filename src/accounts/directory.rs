@@ -14,7 +14,7 @@ use super::user_id::{NoRandomness, new_user_id};
 /// The people, and who a WeChat identity turns out to be.
 #[derive(Debug, Clone)]
 pub struct Directory {
-    store: Store,
+    pub(super) store: Store,
 }
 
 /// What WeChat said about who is there.
@@ -57,6 +57,9 @@ pub struct Resolved {
 /// Why a login cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
+    /// The account that was proven has another identity of this app.
+    #[error("the account has an identity of this app already")]
+    AccountBound,
     /// Identities of one person point at different users.
     #[error("the identities of this person belong to different users")]
     AmbiguousAccount,
@@ -152,8 +155,7 @@ impl Directory {
         loop {
             attempts -= 1;
             match self.resolve_locked(identity, policy, phone, now).await {
-                // An operator's import took the number between our look and our write: look again.
-                Err(ResolveError::Store(StoreError::Conflict { .. })) if attempts > 0 => {}
+                Err(error) if error.is_race() && attempts > 0 => {}
                 result => return result,
             }
         }
@@ -202,57 +204,10 @@ impl Directory {
     ) -> Result<Resolved, ResolveError> {
         let mut tx = self.store.directory().await?;
         let (findings, recorded) = find(&mut tx, identity, phone).await?;
-        let (user_id, created, phone_note) = match decide(&findings, policy, phone.is_some())? {
-            Decision::Ask { may_create } => return Err(ResolveError::BindingNeeded { may_create }),
-            Decision::Create {
-                write_phone,
-                phone_note,
-            } => {
-                let phone = phone.filter(|_| write_phone).map(|phone| phone.as_str().to_owned());
-                let new = NewUser {
-                    id: new_user_id()?,
-                    phone,
-                    created_at: now,
-                    ..NewUser::default()
-                };
-                tx.insert_user(&new).await?;
-                tx.insert_identity(&identity.row(&new.id, now)).await?;
-                (new.id, true, phone_note)
-            }
-            Decision::Use {
-                user_id,
-                link,
-                write_phone,
-                phone_note,
-            } => {
-                if let Some(phone) = phone.filter(|_| write_phone) {
-                    let change = UserChange {
-                        phone: Some(Some(phone.as_str().to_owned())),
-                        ..UserChange::default()
-                    };
-                    tx.update_user(&user_id, &change, now).await?;
-                }
-                match (link, identity.union()) {
-                    (Link::Openid, Some((open_platform, unionid))) if !recorded => {
-                        tx.set_unionid(&identity.app_id, &identity.openid, open_platform, unionid)
-                            .await?;
-                    }
-                    (Link::Openid, _) => {}
-                    (Link::Unionid | Link::Phone, _) => tx.insert_identity(&identity.row(&user_id, now)).await?,
-                }
-                (user_id, false, phone_note)
-            }
-        };
-        let user = tx
-            .user(&user_id)
-            .await?
-            .ok_or_else(|| StoreError::Broken(VANISHED.to_owned()))?;
+        let decision = decide(&findings, policy, phone.is_some())?;
+        let resolved = carry_out(&mut tx, identity, recorded, decision, phone, now).await?;
         tx.commit().await?;
-        Ok(Resolved {
-            user,
-            created,
-            phone_note,
-        })
+        Ok(resolved)
     }
 
     /// Everything that the identity itself points at, by reads alone.
@@ -305,6 +260,13 @@ impl WechatIdentity {
     }
 }
 
+impl ResolveError {
+    /// An operator's import took the number between our look and our write: look again.
+    pub(super) const fn is_race(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Conflict { .. }))
+    }
+}
+
 impl From<&User> for Candidate {
     fn from(user: &User) -> Self {
         Self {
@@ -318,6 +280,7 @@ impl From<&User> for Candidate {
 impl From<Refusal> for ResolveError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::AccountBound => Self::AccountBound,
             Refusal::AmbiguousAccount => Self::AmbiguousAccount,
             Refusal::NoAccount => Self::NoAccount,
             Refusal::PhoneRequired => Self::PhoneRequired,
@@ -336,8 +299,71 @@ struct Seen {
     complete: bool,
 }
 
+/// Does what was decided, in the transaction that the decision was made in. `recorded`: the unionid is.
+pub(super) async fn carry_out(
+    tx: &mut WriteTx,
+    identity: &WechatIdentity,
+    recorded: bool,
+    decision: Decision,
+    phone: Option<&Phone>,
+    now: i64,
+) -> Result<Resolved, ResolveError> {
+    let (user_id, created, phone_note) = match decision {
+        Decision::Ask { may_create } => return Err(ResolveError::BindingNeeded { may_create }),
+        Decision::Create {
+            write_phone,
+            phone_note,
+        } => {
+            let phone = phone.filter(|_| write_phone).map(|phone| phone.as_str().to_owned());
+            let new = NewUser {
+                id: new_user_id()?,
+                phone,
+                created_at: now,
+                ..NewUser::default()
+            };
+            tx.insert_user(&new).await?;
+            tx.insert_identity(&identity.row(&new.id, now)).await?;
+            (new.id, true, phone_note)
+        }
+        Decision::Use {
+            user_id,
+            link,
+            write_phone,
+            phone_note,
+        } => {
+            if let Some(phone) = phone.filter(|_| write_phone) {
+                let change = UserChange {
+                    phone: Some(Some(phone.as_str().to_owned())),
+                    ..UserChange::default()
+                };
+                tx.update_user(&user_id, &change, now).await?;
+            }
+            match (link, identity.union()) {
+                (Link::Openid, Some((open_platform, unionid))) if !recorded => {
+                    tx.set_unionid(&identity.app_id, &identity.openid, open_platform, unionid)
+                        .await?;
+                }
+                (Link::Openid, _) => {}
+                (Link::Unionid | Link::Phone | Link::Proof, _) => {
+                    tx.insert_identity(&identity.row(&user_id, now)).await?;
+                }
+            }
+            (user_id, false, phone_note)
+        }
+    };
+    let user = tx
+        .user(&user_id)
+        .await?
+        .ok_or_else(|| StoreError::Broken(VANISHED.to_owned()))?;
+    Ok(Resolved {
+        user,
+        created,
+        phone_note,
+    })
+}
+
 /// Everything that the rule asks about, under the lock; and whether the unionid is recorded already.
-async fn find(
+pub(super) async fn find(
     tx: &mut WriteTx,
     identity: &WechatIdentity,
     phone: Option<&Phone>,
@@ -360,10 +386,12 @@ async fn find(
         && let Some(owner) = tx.user_by_phone(phone.as_str()).await?
     {
         let identities = tx.identities_of(&owner.id).await?;
-        let has_identity = identities.iter().any(|row| {
-            row.app_id == identity.app_id
-                || (row.open_platform.is_some() && row.open_platform == identity.open_platform)
-        });
+        // A program's account is nobody's to log in to.
+        let has_identity = tx.is_service(&owner.id).await?
+            || identities.iter().any(|row| {
+                row.app_id == identity.app_id
+                    || (row.open_platform.is_some() && row.open_platform == identity.open_platform)
+            });
         findings.by_phone = Some(PhoneOwner {
             candidate: Candidate::from(&owner),
             has_identity,
@@ -385,10 +413,13 @@ fn user_ids<'a>(first: Option<&'a IdentityRow>, rest: &'a [IdentityRow]) -> Vec<
 }
 
 /// A conflict needs an import at the same moment; two in a row are somebody's loop.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 const VANISHED: &str = "a user vanished inside a transaction";
 
+#[cfg(test)]
+#[path = "matrix_tests.rs"]
+mod matrix_tests;
 #[cfg(test)]
 #[path = "directory_tests.rs"]
 mod tests;

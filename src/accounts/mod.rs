@@ -3,14 +3,17 @@
 //! [`decide`] is the rule, pure and tested over its whole matrix; [`Directory`] finds what the rule asks about and carries
 //! out what it says.
 
+mod binding;
 mod directory;
 mod mask;
 mod phone;
+pub mod proof;
 mod resolve;
 mod user_id;
 
+pub use binding::{ATTEMPTS_AT_A_TICKET, BindError, Choosing, Claim, PROOF_WINDOW};
 pub use directory::{Directory, Recognised, ResolveError, Resolved, WechatIdentity};
 pub use mask::{masked_name, masked_user};
 pub use phone::{InvalidPhone, Phone};
-pub use resolve::{Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide};
+pub use resolve::{Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide, decide_proven};
 pub use user_id::{NoRandomness, looks_like_user_id, new_user_id};

@@ -4,7 +4,7 @@
 //! silently, and make a new user in place of one that is disabled. A phone number proves a person only once, to an
 //! account that nobody has ever logged in to with this kind of identity: numbers are given to other people.
 
-use crate::config::settings::{Association, PhonePolicy};
+use crate::config::settings::{Association, Connection, PhonePolicy};
 
 /// What a connection allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub enum Link {
     Unionid,
     /// The verified number is the user's.
     Phone,
+    /// A proof of the account was given.
+    Proof,
 }
 
 /// What both screens should say about the number.
@@ -97,6 +99,9 @@ pub enum Decision {
 /// Why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The proven account has another identity of this app.
+    #[error("the account has an identity of this app already")]
+    AccountBound,
     /// Identities of one person point at different users.
     #[error("the identities of this person belong to different users")]
     AmbiguousAccount,
@@ -112,6 +117,18 @@ pub enum Refusal {
     /// The user may not log in.
     #[error("the user is disabled")]
     UserDisabled,
+}
+
+impl Policy {
+    /// Of a connection.
+    #[must_use]
+    pub fn of(connection: &Connection) -> Self {
+        Self {
+            association: connection.association.clone(),
+            login_only: connection.login_only,
+            phone: connection.phone,
+        }
+    }
 }
 
 impl PhoneNote {
@@ -175,6 +192,41 @@ pub fn decide(findings: &Findings, policy: &Policy, phone_given: bool) -> Result
             })
         }
     }
+}
+
+/// Decides about an account that was proven in the browser. `has_identity` says that it has an identity of this app.
+///
+/// # Errors
+/// A [`Refusal`].
+pub fn decide_proven(
+    findings: &Findings,
+    proven: &Candidate,
+    has_identity: bool,
+    policy: &Policy,
+    phone_given: bool,
+) -> Result<Decision, Refusal> {
+    match known(findings)? {
+        // Bound meanwhile, by this very proof or through another app: what is known decides.
+        Some((user, _)) if user.user_id == proven.user_id => return decide(findings, policy, phone_given),
+        Some(_) => return Err(Refusal::AmbiguousAccount),
+        None if proven.disabled => return Err(Refusal::UserDisabled),
+        None if has_identity => return Err(Refusal::AccountBound),
+        None => {}
+    }
+    let phone_given = phone_given && policy.phone != PhonePolicy::Never;
+    let owner = findings.by_phone.as_ref().filter(|_| phone_given);
+    let number = match (proven.has_phone, phone_given) {
+        (true, _) => Number::NotNeeded,
+        (false, false) if policy.phone == PhonePolicy::Required => return Err(Refusal::PhoneRequired),
+        (false, given) => Number::given(given, owner),
+    };
+    let (write_phone, phone_note) = number.settle(policy)?;
+    Ok(Decision::Use {
+        user_id: proven.user_id.clone(),
+        link: Link::Proof,
+        write_phone,
+        phone_note,
+    })
 }
 
 /// The user that the identity itself points at.

@@ -3,7 +3,7 @@
 //! A gateway that ignores half of a rule lets people through whom its operator kept out, so each of these is refused
 //! and not skipped. An entry here is deleted when what it names comes to life.
 
-use super::settings::{Association, ConnectionKind, MobileOpen, Settings};
+use super::settings::{ConnectionKind, MobileOpen, Settings};
 
 /// A setting that this version does not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +49,6 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
                 &format!("the kind `{}`", other.as_str()),
                 "write \"miniprogram-qr\"",
             ),
-        }
-        if let Association::Ask { .. } = connection.association {
-            refuse(
-                format!("connections[{index}].association"),
-                "`association = \"ask\"`",
-                "write \"none\" or \"field\"",
-            );
         }
     }
     found

@@ -147,6 +147,17 @@ impl Watched {
     }
 }
 
+impl StatusUser {
+    /// As both screens show a user. Whoever has neither name nor number is known by the end of the id.
+    pub(crate) fn of(user: &User) -> Self {
+        let end = user.id.chars().rev().take(4).collect::<Vec<_>>();
+        Self {
+            name: masked_user(user).unwrap_or_else(|| format!("u_****{}", end.iter().rev().collect::<String>())),
+            picture: user.picture.clone(),
+        }
+    }
+}
+
 impl Login {
     /// Makes a ticket for a page. Writes nothing to the store.
     ///
@@ -253,12 +264,10 @@ impl Login {
             number,
             other_user: standing.status == Status::Confirmed
                 && matches!((&user, &watched.last_user), (Some(user), Some(last)) if user.id != *last),
-            user: user.and_then(|user| {
-                Some(StatusUser {
-                    name: masked_user(&user)?,
-                    picture: user.picture,
-                })
-            }),
+            // Who is about to be bound is always named; who scanned, as far as there is a name.
+            user: user
+                .filter(|user| standing.status == Status::Bind || masked_user(user).is_some())
+                .map(|user| StatusUser::of(&user)),
             expires_in: standing.expires_in,
             ending: standing.ending,
             reason: row

@@ -32,13 +32,20 @@ pub struct ConfirmCall<'a> {
     pub phone_code: Option<&'a str>,
     /// What WeChat's phone button failed with.
     pub phone_errno: Option<i64>,
+    /// The last tap: the person accepts the account that was shown.
+    pub accept: bool,
 }
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Confirmed {
-    /// The number belongs to somebody else and was not written.
-    pub phone_taken: bool,
+pub enum Confirmed {
+    /// The browser chooses an account now.
+    Binding,
+    /// The browser may redeem.
+    Session {
+        /// The number belongs to somebody else and was not written.
+        phone_taken: bool,
+    },
 }
 
 impl Login {
@@ -48,11 +55,14 @@ impl Login {
     /// A wrong number ends the ticket; whatever WeChat or the store failed with leaves it as it was.
     pub async fn confirm(&self, call: ConfirmCall<'_>, caller: Caller<'_>) -> Result<Confirmed, LoginError> {
         let (scene, row) = self.held(call.handle, caller).await?;
-        if let Some(answer) = self.settled(&scene, &row, call.choice)? {
+        if let Some(answer) = self.settled(&scene, &row, call)? {
             return Ok(answer);
         }
         if row.browser.is_none() || !row.shown {
             return Err(LoginError::BrowserAbsent);
+        }
+        if call.accept {
+            return self.accept_account(&scene, &row, call, caller).await;
         }
         self.check_number(&scene, &row, call.choice, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
@@ -75,7 +85,7 @@ impl Login {
             return self.wait_for_the_other(&scene, call).await;
         }
         let outcome = self
-            .agree(&scene, &row, connection, phone_code, call.choice, &lease, caller)
+            .agree(&scene, &row, connection, phone_code, call, &lease, caller)
             .await;
         if outcome.is_err() {
             self.store.ticket_release(&row.id, &lease).await?;
@@ -84,15 +94,26 @@ impl Login {
         outcome
     }
 
-    /// The answer to a ticket that is beyond `scanned`; `None` while it is there.
-    fn settled(&self, scene: &Scene, row: &Ticket, choice: Option<i64>) -> Result<Option<Confirmed>, LoginError> {
+    /// The answer to a ticket that is beyond this tap; `None` while the tap is what it waits for.
+    pub(super) fn settled(
+        &self,
+        scene: &Scene,
+        row: &Ticket,
+        call: ConfirmCall<'_>,
+    ) -> Result<Option<Confirmed>, LoginError> {
         let standing = Standing::of(scene, Some(row), self.ticket_ttl(), self.clock.now());
+        // Whoever accepts an account has chosen the number before, and need not say it again.
+        let same = row.choice == call.choice || (call.accept && call.choice.is_none());
         match (standing.status, standing.ending) {
-            (Status::Pending | Status::Scanned, _) => Ok(None),
-            (Status::Confirmed | Status::Redeemed, _) if row.choice == choice => Ok(Some(Confirmed {
+            (Status::Pending | Status::Scanned, _) if !call.accept => Ok(None),
+            (Status::Bind, _) if same && !call.accept => Ok(Some(Confirmed::Binding)),
+            (Status::Bind, _) if same && row.user_id.is_some() => Ok(None),
+            (Status::Confirmed | Status::Redeemed, _) if same => Ok(Some(Confirmed::Session {
                 phone_taken: row.phone_note.is_some(),
             })),
-            (Status::Confirmed | Status::Redeemed | Status::Bind, _) => Err(LoginError::WrongState),
+            (Status::Pending | Status::Scanned | Status::Confirmed | Status::Redeemed | Status::Bind, _) => {
+                Err(LoginError::WrongState)
+            }
             (Status::Failed, Some(ending)) => Err(LoginError::Ended(ending)),
             (Status::Failed, None) => Err(LoginError::WrongState),
             (Status::Cancelled, _) => Err(LoginError::Cancelled),
@@ -128,7 +149,7 @@ impl Login {
         row: &Ticket,
         connection: &Connection,
         phone_code: Option<&str>,
-        choice: Option<i64>,
+        call: ConfirmCall<'_>,
         lease: &str,
         caller: Caller<'_>,
     ) -> Result<Confirmed, LoginError> {
@@ -136,11 +157,7 @@ impl Login {
             Some(code) => self.ask_wechat_for_phone(connection, code, &row.openid).await?,
             None => None,
         };
-        let policy = Policy {
-            association: connection.association.clone(),
-            login_only: connection.login_only,
-            phone: connection.phone,
-        };
+        let policy = Policy::of(connection);
         let now = self.clock.now();
         let resolved = match self
             .directory
@@ -148,21 +165,26 @@ impl Login {
             .await
         {
             Ok(resolved) => resolved,
+            Err(ResolveError::BindingNeeded { .. }) => {
+                return self
+                    .begin_binding(scene, row, phone.as_ref(), call, lease, caller)
+                    .await;
+            }
             Err(error) => return self.unresolved(row, error, caller).await,
         };
         let confirmation = Confirmation {
             user_id: resolved.user.id.clone(),
-            choice,
+            choice: call.choice,
             phone_note: resolved.phone_note.as_ref().map(|_| "taken".to_owned()),
             confirmed_at: now,
             expires_at: now + CONFIRMED,
         };
         if !self.store.ticket_confirm(&row.id, lease, &confirmation).await? {
             let row = self.store.ticket(&row.id).await?.ok_or(LoginError::Unknown)?;
-            return self.settled(scene, &row, choice)?.ok_or(LoginError::WrongState);
+            return self.settled(scene, &row, call)?.ok_or(LoginError::WrongState);
         }
         self.report(row, &resolved, caller);
-        Ok(Confirmed {
+        Ok(Confirmed::Session {
             phone_taken: confirmation.phone_note.is_some(),
         })
     }
@@ -188,6 +210,7 @@ impl Login {
     /// What the directory refused ends the ticket, so that both screens say why.
     async fn unresolved(&self, row: &Ticket, error: ResolveError, caller: Caller<'_>) -> Result<Confirmed, LoginError> {
         let ending = match error {
+            ResolveError::AccountBound => Ending::AccountBound,
             ResolveError::AmbiguousAccount => Ending::AmbiguousAccount,
             ResolveError::NoAccount => Ending::NoAccount,
             ResolveError::PhoneTaken => Ending::PhoneTaken,
@@ -195,7 +218,7 @@ impl Login {
             ResolveError::PhoneRequired => return Err(LoginError::PhoneRequired),
             ResolveError::Random(_) => return Err(LoginError::Seal("no randomness")),
             ResolveError::Store(error) => return Err(LoginError::Store(error)),
-            // Associations that ask are refused when the configuration is read.
+            // Not a refusal: answered where it arises.
             ResolveError::BindingNeeded { .. } => return Err(LoginError::WrongState),
         };
         self.fail(row, &[TicketState::Scanned], ending, caller.request_id)
@@ -217,7 +240,7 @@ impl Login {
         loop {
             let mut waiter = self.waiters.subscribe(scene.as_str());
             let (scene, row) = self.find_held(call.handle).await?.ok_or(LoginError::Unknown)?;
-            if let Some(answer) = self.settled(&scene, &row, call.choice)? {
+            if let Some(answer) = self.settled(&scene, &row, call)? {
                 return Ok(answer);
             }
             // The other one failed, and says so to its own caller; or it works at another node, which is looked at again.

@@ -38,6 +38,9 @@ pub enum LoginError {
     /// The ticket ended without a session.
     #[error("the login failed: {}", .0.as_str())]
     Ended(Ending),
+    /// The account that the browser chose was refused; it may choose again.
+    #[error("the account is not bound: {}", .0.as_str())]
+    NotBound(Ending),
     /// WeChat refused or did not answer; [`WechatError::outcome`] says what that means.
     #[error("WeChat: {0}")]
     Wechat(#[source] Arc<WechatError>),
@@ -58,12 +61,16 @@ pub enum LoginError {
 /// How a ticket ends without a session, as both screens say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
+    /// The chosen account has another identity of this app.
+    AccountBound,
     /// Two identities of one person point at different users.
     AmbiguousAccount,
     /// No user, and none may be made.
     NoAccount,
     /// Somebody else has this number.
     PhoneTaken,
+    /// Too many proofs of accounts were wrong.
+    ProofWrong,
     /// The account is disabled.
     UserDisabled,
     /// The wrong number was chosen.
@@ -87,10 +94,12 @@ impl LoginError {
 }
 
 impl Ending {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
+        Self::AccountBound,
         Self::AmbiguousAccount,
         Self::NoAccount,
         Self::PhoneTaken,
+        Self::ProofWrong,
         Self::UserDisabled,
         Self::WrongNumber,
     ];
@@ -98,9 +107,11 @@ impl Ending {
     /// As the ticket's row and the contract have it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AccountBound => "account_bound",
             Self::AmbiguousAccount => "ambiguous_account",
             Self::NoAccount => "no_account",
             Self::PhoneTaken => "phone_taken",
+            Self::ProofWrong => "proof_wrong",
             Self::UserDisabled => "user_disabled",
             Self::WrongNumber => "wrong_number",
         }

@@ -1,7 +1,7 @@
 //! Tickets and the ways to log in.
 //!
 //! [`Login`] is the desk where both sides of a ticket come: the browser with its cookie (`browser`), the phone with
-//! WeChat's codes (`phone`, `confirm`). It knows no HTTP; the portal speaks for it.
+//! WeChat's codes (`phone`, `confirm`, `cancel`), and both where an account is chosen (`binding`). It knows no HTTP; the portal speaks for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::accounts::{Directory, Recognised, WechatIdentity};
+use crate::accounts::{Directory, PROOF_WINDOW, Recognised, WechatIdentity};
 use crate::config::Settings;
 use crate::config::settings::Connection;
 use crate::login::browser_half::{BrowserFacts, BrowserHalf};
@@ -28,8 +28,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::wechat::MiniProgram;
 
 pub mod app;
+pub mod binding;
 pub mod browser;
 pub mod browser_half;
+pub mod cancel;
 pub mod codes;
 pub mod confirm;
 pub mod device;
@@ -99,6 +101,7 @@ impl Login {
         let now = self.clock.now();
         let keep = i64::try_from(self.settings.audit.keep.as_secs()).unwrap_or(i64::MAX / 2);
         let swept = async {
+            self.store.sweep_bindings(now, now - PROOF_WINDOW).await?;
             self.store.sweep_tickets(now - TICKET_REMAINS).await?;
             self.store.sweep_sessions(now - TICKET_REMAINS).await?;
             self.store.sweep_tokens(now - TICKET_REMAINS).await?;

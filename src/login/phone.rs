@@ -1,4 +1,4 @@
-//! The phone's side of a ticket: scan, look again, cancel. Confirming is in `confirm`.
+//! The phone's side of a ticket: scan and look again. Confirming is in `confirm`, declining in `cancel`.
 //!
 //! The phone proves itself with WeChat's codes only; openid, unionid and phone number come from WeChat's servers, never
 //! from the call. What the phone shows comes from the browser's half, and until an answer has carried that, nothing can
@@ -13,9 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::accounts::{Recognised, WechatIdentity};
 use crate::config::settings::{Association, Connection, NumberEntry, PhonePolicy};
 use crate::login::Login;
-use crate::login::browser::random_text;
+use crate::login::browser::{StatusUser, random_text};
 use crate::login::browser_half::BrowserFacts;
-use crate::login::confirm::note_errno;
 use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
@@ -58,6 +57,8 @@ pub struct PhoneView {
     pub phone: PhoneAsk,
     /// WeChat's person is a user already.
     pub known: bool,
+    /// The account that the browser proved and that the phone is to accept.
+    pub account: Option<StatusUser>,
     /// Connection id.
     pub connection: String,
     /// The code came out of a picture.
@@ -77,15 +78,6 @@ pub enum PhoneAsk {
     Known,
     /// Not asked.
     Never,
-}
-
-/// What a cancel is about.
-#[derive(Debug, Clone, Copy)]
-pub enum CancelTarget<'a> {
-    /// By the handle of a scan.
-    Handle(&'a str),
-    /// By the scene alone: ends a ticket that nobody has scanned.
-    Scene(&'a str),
 }
 
 impl PhoneAsk {
@@ -206,93 +198,8 @@ impl Login {
             .await
     }
 
-    /// The person says no, or "this was not me".
-    ///
-    /// # Errors
-    /// [`LoginError::WrongState`] for what cannot be taken back any more.
-    pub async fn cancel(
-        &self,
-        target: CancelTarget<'_>,
-        not_me: bool,
-        phone_errno: Option<i64>,
-        caller: Caller<'_>,
-    ) -> Result<(), LoginError> {
-        let reason = if not_me { "not_me" } else { "declined" };
-        let kind = if not_me { AuditKind::NotMe } else { AuditKind::Cancel };
-        let now = self.clock.now();
-        match target {
-            CancelTarget::Scene(text) => {
-                let scene = self.admit(text, caller)?;
-                // Anybody can have a scene, and what ends here is a row and an audit record: it counts tenfold.
-                self.limits.forgery(caller.limit_key);
-                let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
-                let row = self.store.ticket(scene.as_str()).await?;
-                self.refuse_unless_open(&scene, row.as_ref())?;
-                let ended = self.ended(&scene, connection, TicketState::Cancelled, None, Some(reason));
-                if row.is_some() || !self.store.ticket_end_pending(&ended).await? {
-                    return Err(LoginError::WrongState);
-                }
-                self.waiters.wake(scene.as_str());
-                if let Some(row) = self.store.ticket(scene.as_str()).await? {
-                    self.audit(kind, &row, None, caller.request_id, None, Some("phone"));
-                }
-                Ok(())
-            }
-            CancelTarget::Handle(handle) => {
-                let (_, row) = self.held(handle, caller).await?;
-                note_errno(&row.connection, phone_errno);
-                let from: &[TicketState] = if not_me {
-                    &[TicketState::Scanned, TicketState::Bind, TicketState::Confirmed]
-                } else {
-                    &[TicketState::Scanned, TicketState::Bind]
-                };
-                if self
-                    .store
-                    .ticket_end(&row.id, from, TicketState::Cancelled, None, Some(reason), now)
-                    .await?
-                {
-                    self.waiters.wake(&row.id);
-                    self.audit(
-                        kind,
-                        &row,
-                        None,
-                        caller.request_id,
-                        row.user_id.as_deref(),
-                        Some("phone"),
-                    );
-                    return Ok(());
-                }
-                self.take_back(&row.id, not_me, caller).await
-            }
-        }
-    }
-
-    /// After the browser was quicker: "not me" still ends the session that was just made.
-    async fn take_back(&self, id: &str, not_me: bool, caller: Caller<'_>) -> Result<(), LoginError> {
-        let row = self.store.ticket(id).await?.ok_or(LoginError::Unknown)?;
-        match (row.state, &row.session_id) {
-            (TicketState::Cancelled, _) => Ok(()),
-            (TicketState::Redeemed, Some(session)) if not_me => {
-                if self.store.end_session(session, "not_me", self.clock.now()).await? {
-                    self.revocations_changed.notify_one();
-                    self.metrics.sessions_ended("not_me", 1);
-                }
-                self.audit(
-                    AuditKind::NotMe,
-                    &row,
-                    None,
-                    caller.request_id,
-                    row.user_id.as_deref(),
-                    Some("phone"),
-                );
-                Ok(())
-            }
-            _ => Err(LoginError::WrongState),
-        }
-    }
-
     /// Checks a scene before anybody is asked; a forged one counts tenfold.
-    fn admit(&self, scene: &str, caller: Caller<'_>) -> Result<Scene, LoginError> {
+    pub(super) fn admit(&self, scene: &str, caller: Caller<'_>) -> Result<Scene, LoginError> {
         let scene = self
             .scenes
             .check(scene)
@@ -318,7 +225,7 @@ impl Login {
     }
 
     /// What a phone that comes now is told about a ticket that is not open to it.
-    fn refuse_unless_open(&self, scene: &Scene, row: Option<&Ticket>) -> Result<(), LoginError> {
+    pub(super) fn refuse_unless_open(&self, scene: &Scene, row: Option<&Ticket>) -> Result<(), LoginError> {
         let now = self.clock.now();
         if scene.issued_at() > now + CLOCK_TOLERANCE {
             return Err(LoginError::Unknown);
@@ -390,7 +297,8 @@ impl Login {
         caller: Caller<'_>,
     ) -> Result<(), LoginError> {
         if let Some(row) = row {
-            return self.fail(row, &[TicketState::Scanned], ending, caller.request_id).await;
+            let from = [TicketState::Scanned, TicketState::Bind];
+            return self.fail(row, &from, ending, caller.request_id).await;
         }
         let ended = self.ended(scene, connection, TicketState::Failed, Some(ending), None);
         if self.store.ticket_end_pending(&ended).await? {
@@ -403,7 +311,7 @@ impl Login {
         Ok(())
     }
 
-    fn ended(
+    pub(super) fn ended(
         &self,
         scene: &Scene,
         connection: &Connection,
@@ -437,8 +345,13 @@ impl Login {
         if browser.is_some() && !row.shown {
             // Should the answer be lost on its way, the phone asks again before it can confirm anything. Another scan
             // may have taken over since: what this answer shows counts for the handle that it goes to, no other.
-            self.store.ticket_mark_shown(&row.id, holder).await?;
+            let account = row.user_id.as_deref();
+            self.store.ticket_mark_shown(&row.id, holder, account).await?;
         }
+        let account = match (&row.user_id, standing.status) {
+            (Some(id), Status::Bind) => self.store.user(id).await?.as_ref().map(StatusUser::of),
+            _ => None,
+        };
         let login = &self.settings.login;
         let asked = login.number_matching && standing.status == Status::Scanned;
         let choices = if asked && login.number_entry == NumberEntry::Choose {
@@ -462,6 +375,7 @@ impl Login {
             number_entry: asked.then_some(login.number_entry),
             phone: PhoneAsk::of(connection.phone, recognised),
             known: user_of(recognised).is_some(),
+            account,
             connection: connection.id.clone(),
             picture: row.entry.is_some_and(|entry| FROM_PICTURE.contains(&entry)),
             expires_in: standing.expires_in,

@@ -9,7 +9,7 @@ use axum::response::{Html, IntoResponse, Redirect};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::config::settings::{Connection, ConnectionKind, NumberEntry};
+use crate::config::settings::{Association, BindMethod, Connection, ConnectionKind, NumberEntry};
 use crate::gate::destination::{Destination, Handoff};
 use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
@@ -79,6 +79,14 @@ pub(super) async fn login(
         status: StatusCode::OK,
     };
     portal.login_page(&context, &headers, asked).await
+}
+
+/// How an account can be proven at a connection; not at all, unless its association is `ask`.
+pub(super) fn bind_methods(connection: &Connection) -> &[BindMethod] {
+    match &connection.association {
+        Association::Ask { methods } => methods,
+        Association::None | Association::Field => &[],
+    }
 }
 
 /// What the login page is made for.
@@ -158,7 +166,7 @@ impl Inner {
                 id: &other.id,
                 display_name: &other.display_name,
                 url,
-                bind_methods: &[],
+                bind_methods: bind_methods(other),
                 may_create: !other.login_only,
             })
             .collect();

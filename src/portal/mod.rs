@@ -31,6 +31,7 @@ use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 
 mod app;
+mod bind;
 pub mod branding;
 mod circle;
 pub mod code;
@@ -80,6 +81,10 @@ pub struct Inner {
 #[derive(Debug, Clone, Default)]
 struct FormTargets(Vec<String>);
 
+/// Marks a refusal whose page its handler has written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnPage;
+
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Portal")
@@ -97,6 +102,7 @@ impl Portal {
             .route("/.menshen/tickets/{id}/events", get(events::stream))
             .route("/.menshen/tickets/{id}/qr", get(tickets::qr))
             .route("/.menshen/tickets/{id}/page", get(ticket_page::page))
+            .route("/.menshen/tickets/{id}/bind", post(bind::bind))
             .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
             .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
             .route("/.menshen/handoff", get(handoff::take))
@@ -137,7 +143,7 @@ impl Portal {
                 .inner
                 .refuse(&context, &headers, style, problem, context::target(&uri)),
             // What no handler has seen: a query or a path that does not parse, a body that cannot be read.
-            None if response.status().is_client_error() => {
+            None if response.status().is_client_error() && response.extensions().get::<OwnPage>().is_none() => {
                 let problem = Code::BadRequest.into();
                 let target = context::target(&uri);
                 self.inner.refuse(&context, &headers, style, &problem, target)

@@ -12,10 +12,12 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
 use crate::config::settings::{Locale, NumberEntry};
-use crate::login::confirm::ConfirmCall;
+use crate::login::browser::StatusUser;
+use crate::login::cancel::CancelTarget;
+use crate::login::confirm::{ConfirmCall, Confirmed};
 use crate::login::device::{Device, DeviceKind};
 use crate::login::error::LoginError;
-use crate::login::phone::{CancelTarget, PhoneView};
+use crate::login::phone::PhoneView;
 use crate::login::place::Place;
 use crate::portal::Inner;
 use crate::portal::code::Code;
@@ -48,6 +50,8 @@ pub(super) struct ConfirmBody {
     phone_code: Option<String>,
     #[serde(default)]
     phone_errno: Option<i64>,
+    #[serde(default)]
+    accept: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,11 +109,17 @@ pub(super) async fn confirm(
         choice: body.choice,
         phone_code: body.phone_code.as_deref(),
         phone_errno: body.phone_errno,
+        accept: body.accept,
     };
-    let confirmed = portal.login.confirm(call, context.caller(&headers)).await?;
-    let outcome = Outcome {
-        outcome: "confirmed",
-        phone_note: confirmed.phone_taken.then_some("phone_taken"),
+    let outcome = match portal.login.confirm(call, context.caller(&headers)).await? {
+        Confirmed::Binding => Outcome {
+            outcome: "bind",
+            phone_note: None,
+        },
+        Confirmed::Session { phone_taken } => Outcome {
+            outcome: "confirmed",
+            phone_note: phone_taken.then_some("phone_taken"),
+        },
     };
     Ok(Json(outcome).into_response())
 }
@@ -193,6 +203,7 @@ impl Inner {
             }),
             phone: view.phone.as_str(),
             known: view.known,
+            account: view.account.as_ref(),
             connection: ConnectionObject {
                 display_name: connection.map_or("", |connection| &connection.display_name),
                 logo_url: self
@@ -246,6 +257,8 @@ struct PhoneAnswer<'a> {
     number_entry: Option<&'static str>,
     phone: &'static str,
     known: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a StatusUser>,
     connection: ConnectionObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,

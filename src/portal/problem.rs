@@ -153,8 +153,10 @@ impl From<LoginError> for Problem {
             LoginError::BrowserAbsent => Code::BrowserAbsent,
             LoginError::EntryRefused(_) => Code::EntryRefused,
             LoginError::PhoneRequired => Code::PhoneRequired,
-            LoginError::Ended(ending) => Code::parse(ending.as_str()).unwrap_or(Code::WrongState),
             LoginError::TokenRefused => Code::TokenInvalid,
+            LoginError::Ended(ending) | LoginError::NotBound(ending) => {
+                Code::parse(ending.as_str()).unwrap_or(Code::WrongState)
+            }
             LoginError::TooMany(too_many) => {
                 return Self {
                     retry_after: Some(too_many.retry_after),

@@ -8,14 +8,15 @@ use axum::http::{HeaderMap, Response};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
+use crate::config::settings::Connection;
 use crate::gate::destination::Destination;
-use crate::login::browser::StatusView;
+use crate::login::browser::{StatusView, Watched};
 use crate::login::device::Device;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::login_page::login_url;
-use crate::portal::pages::{TicketPage, TicketState};
+use crate::portal::login_page::{bind_methods, login_url};
+use crate::portal::pages::{RefusedForm, TicketPage, TicketState};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 
@@ -34,29 +35,51 @@ pub(super) async fn page(
 ) -> Result<Response<axum::body::Body>, Problem> {
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     let view = portal.login.status(&watched).await?;
-    let connection = portal.login.connection_of(&watched.scene).ok_or(Code::TicketUnknown)?;
-    let qr = format!("/.menshen/tickets/{}/qr", watched.scene.as_str());
-    let rd = watched.half.return_to.resolve(query.rd.as_deref()).unwrap_or("/");
-    let new_code_url = login_url(&connection.id, rd);
-    let phone = portal.simulated_phone(connection, &watched.scene);
-    let destination = Destination::parse(rd, &portal.gate, &context.own_origin());
-    let locale = locale(&headers, portal.settings.branding.locale);
-    let page = TicketPage {
-        shell: portal.shell_for(&context, locale, destination.handoff()),
-        id: watched.scene.as_str(),
-        state: state(&view, &qr),
-        rd: query.rd.as_deref(),
-        new_code_url: &new_code_url,
-        number_entry: portal.number_entry(),
-        in_wechat: Device::is_wechat(user_agent(&headers)),
-        simulated_phone_url: phone.as_deref(),
-    };
-    let mut response = Html(page.render()).into_response();
-    portal.allow_form_to(&mut response, &destination);
-    Ok(response)
+    let page = portal.ticket_page(&context, &headers, &watched, &view, query.rd.as_deref(), None)?;
+    Ok(page)
 }
 
-fn state<'a>(view: &'a StatusView, qr: &'a str) -> TicketState<'a> {
+impl Inner {
+    /// The page of a ticket where it stands; `refused` says why the last choice of an account was.
+    pub(super) fn ticket_page(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        watched: &Watched,
+        view: &StatusView,
+        handed_back: Option<&str>,
+        refused: Option<RefusedForm<'_>>,
+    ) -> Result<Response<axum::body::Body>, Problem> {
+        let id = watched.scene.as_str();
+        let connection = self.login.connection_of(&watched.scene).ok_or(Code::TicketUnknown)?;
+        let qr = format!("/.menshen/tickets/{id}/qr");
+        let phone = self.simulated_phone(connection, &watched.scene);
+        let rd = watched.half.return_to.resolve(handed_back).unwrap_or("/");
+        let new_code_url = login_url(&connection.id, rd);
+        let destination = Destination::parse(rd, &self.gate, &context.own_origin());
+        let locale = locale(headers, self.settings.branding.locale);
+        let page = TicketPage {
+            shell: self.shell_for(context, locale, destination.handoff()),
+            id,
+            state: state(view, &qr, connection, refused),
+            rd: handed_back,
+            new_code_url: &new_code_url,
+            number_entry: self.number_entry(),
+            in_wechat: Device::is_wechat(user_agent(headers)),
+            simulated_phone_url: phone.as_deref(),
+        };
+        let mut response = Html(page.render()).into_response();
+        self.allow_form_to(&mut response, &destination);
+        Ok(response)
+    }
+}
+
+fn state<'a>(
+    view: &'a StatusView,
+    qr: &'a str,
+    connection: &'a Connection,
+    refused: Option<RefusedForm<'a>>,
+) -> TicketState<'a> {
     let name = view.user.as_ref().map(|user| &*user.name);
     match view.status {
         "pending" => TicketState::Pending {
@@ -69,6 +92,14 @@ fn state<'a>(view: &'a StatusView, qr: &'a str) -> TicketState<'a> {
             number: view.number,
             name,
         },
+        "bind" => name.map_or_else(
+            || TicketState::Bind {
+                methods: bind_methods(connection),
+                may_create: !connection.login_only,
+                refused,
+            },
+            |name| TicketState::Accept { name },
+        ),
         "confirmed" => TicketState::Confirmed {
             name,
             other_user: view.other_user,

@@ -108,7 +108,13 @@ pub(super) async fn status(
     let first = portal.login.status(&watched).await?;
     let mut view = first.clone();
     let known = query.seen.as_deref().unwrap_or(first.status);
-    while !wait.is_zero() && view.status == known && view.expires_in > 0 && !portal.login.waiters.is_closed() {
+    // In `bind` the status stays while an account is proven.
+    while !wait.is_zero()
+        && view.status == known
+        && view.user == first.user
+        && view.expires_in > 0
+        && !portal.login.waiters.is_closed()
+    {
         let ends = Instant::now() + Duration::from_secs(view.expires_in.unsigned_abs());
         let woken = timeout_at(deadline.min(ends), waiter.changed()).await.is_ok();
         view = portal.login.status(&watched).await?;
@@ -350,7 +356,10 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
 }
 
 /// A JSON body, a form, or nothing; true for a form.
-fn json_or_form<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &[u8]) -> Result<(T, bool), Problem> {
+pub(super) fn json_or_form<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(T, bool), Problem> {
     if is(headers, "application/x-www-form-urlencoded") {
         let bytes = axum::http::Uri::builder()
             .path_and_query([b"/?", body].concat())

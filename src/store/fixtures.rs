@@ -90,6 +90,39 @@ pub(crate) async fn user(store: &Store, id: &str) {
         .unwrap();
 }
 
+/// Gives a user a password, by its hash.
+pub(crate) async fn password(store: &Store, user_id: &str, hash: &str) {
+    let query = sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1")
+        .bind(user_id.to_owned())
+        .bind(hash.to_owned());
+    assert_eq!(store.execute(query).await.unwrap(), 1);
+}
+
+/// Gives a user a bind code of an hour, by its hash.
+pub(crate) async fn bind_code(store: &Store, id: &str, user_id: &str, hash: &str, at: i64) {
+    let query =
+        sqlx::query("INSERT INTO bind_codes (id, user_id, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)")
+            .bind(id.to_owned())
+            .bind(user_id.to_owned())
+            .bind(hash.to_owned())
+            .bind(at)
+            .bind(at + 3_600);
+    assert_eq!(store.execute(query).await.unwrap(), 1);
+}
+
+/// Makes a user a program's.
+pub(crate) async fn service(store: &Store, user_id: &str) {
+    let query = sqlx::query("UPDATE users SET service = 1 WHERE id = $1").bind(user_id.to_owned());
+    assert_eq!(store.execute(query).await.unwrap(), 1);
+}
+
+/// One number out of the store.
+pub(crate) async fn number(store: &Store, query: &'static str) -> i64 {
+    use sqlx::Row;
+    let row = store.fetch_optional(sqlx::query(query)).await.unwrap().unwrap();
+    row.try_get(0).unwrap()
+}
+
 /// A first scan of the ticket `id` by `openid`.
 pub(crate) fn scan(id: &str, openid: &str) -> NewTicket {
     NewTicket {

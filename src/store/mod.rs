@@ -18,6 +18,7 @@
 //! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
 
 mod audit;
+mod binding;
 mod changes;
 mod connect;
 mod error;
@@ -41,6 +42,7 @@ use sqlx::query::Query;
 use sqlx::{Any, AnyPool, Row};
 
 pub use audit::AuditRow;
+pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound};
 pub use changes::{Change, Changes};
 pub use error::StoreError;
 pub use handoffs::NewHandoff;

@@ -47,7 +47,7 @@ pub struct Ticket {
     pub handle_hash: Vec<u8>,
     /// Launch scene number of the mini program.
     pub entry: Option<i64>,
-    /// Who was confirmed.
+    /// Who was confirmed; in `bind` the account that was proven and waits for the phone.
     pub user_id: Option<String>,
     /// The number that was tapped.
     pub choice: Option<i64>,
@@ -77,6 +77,8 @@ pub struct Ticket {
     pub lease: Option<String>,
     /// Until when that counts.
     pub lease_until: Option<i64>,
+    /// Wrong proofs of accounts, with those that are being looked at.
+    pub proof_failures: i64,
 }
 
 /// A first scan.
@@ -240,6 +242,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Ticket, StoreError> {
         session_id: row.try_get("session_id")?,
         lease: row.try_get("lease")?,
         lease_until: row.try_get("lease_until")?,
+        proof_failures: row.try_get("proof_failures")?,
     })
 }
 
@@ -249,7 +252,7 @@ macro_rules! select_where {
         concat!(
             "SELECT id, connection, state, app_id, openid, unionid, browser, shown, handle_hash, entry, user_id,
              choice, phone_note, error, reason, phone_address, phone_agent, created_at, scanned_at, confirmed_at,
-             ended_at, expires_at, session_id, lease, lease_until FROM tickets WHERE ",
+             ended_at, expires_at, session_id, lease, lease_until, proof_failures FROM tickets WHERE ",
             $condition
         )
     };

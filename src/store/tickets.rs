@@ -93,16 +93,24 @@ impl Store {
         self.won(query).await
     }
 
-    /// Notes that an answer to this handle carries the browser's half. False if the handle has been replaced, or there is
-    /// nothing to show yet.
+    /// Notes that an answer to this handle carries the browser's half, and in `bind` the account `user_id`. False if the
+    /// handle has been replaced, another account was proven meanwhile, or there is nothing to show yet.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn ticket_mark_shown(&self, id: &str, handle_hash: &[u8]) -> Result<bool, StoreError> {
-        let query =
-            sqlx::query("UPDATE tickets SET shown = 1 WHERE id = $1 AND handle_hash = $2 AND browser IS NOT NULL")
-                .bind(id)
-                .bind(handle_hash);
+    pub async fn ticket_mark_shown(
+        &self,
+        id: &str,
+        handle_hash: &[u8],
+        user_id: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE tickets SET shown = 1
+             WHERE id = $1 AND handle_hash = $2 AND browser IS NOT NULL AND COALESCE(user_id, '') = $3",
+        )
+        .bind(id)
+        .bind(handle_hash)
+        .bind(user_id.unwrap_or_default());
         self.won(query).await
     }
 
@@ -180,7 +188,8 @@ impl Store {
         // A list in one value: `,scanned,bind,` holds `,scanned,`.
         let from: String = from.iter().flat_map(|state| [",", state.as_str(), ","]).collect();
         let query = sqlx::query(
-            "UPDATE tickets SET state = $3, error = $4, reason = $5, ended_at = $6, lease = NULL, lease_until = NULL
+            "UPDATE tickets SET state = $3, error = $4, reason = $5, ended_at = $6, phone = NULL, lease = NULL,
+                 lease_until = NULL
              WHERE id = $1 AND $2 LIKE '%,' || state || ',%'
                AND ($3 <> 'expired' OR (expires_at <= $6 AND (lease IS NULL OR lease_until <= $6)))",
         )

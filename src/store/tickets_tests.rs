@@ -161,6 +161,7 @@ async fn everything_that_a_phone_said_comes_back() {
         session_id: None,
         lease: None,
         lease_until: None,
+        proof_failures: 0,
     };
     assert_eq!(read(&store).await, expected);
     assert_eq!(store.ticket_by_handle(&handle("o1")).await.unwrap(), Some(expected));
@@ -170,7 +171,7 @@ async fn everything_that_a_phone_said_comes_back() {
 async fn the_same_person_scans_again_and_the_old_handle_dies() {
     let store = scanned().await;
     assert!(store.ticket_set_browser(ID, "{}").await.unwrap());
-    assert!(store.ticket_mark_shown(ID, &handle("o1")).await.unwrap());
+    assert!(store.ticket_mark_shown(ID, &handle("o1"), None).await.unwrap());
     assert!(store.ticket_rescan(ID, &rescan("o1", "new")).await.unwrap());
     let ticket = read(&store).await;
     assert_eq!(
@@ -180,7 +181,7 @@ async fn the_same_person_scans_again_and_the_old_handle_dies() {
     assert_eq!((ticket.phone_address.as_str(), ticket.scanned_at), ("203.0.113.8", NOW));
     assert!(store.ticket_by_handle(&handle("o1")).await.unwrap().is_none());
     assert!(store.ticket_by_handle(b"new").await.unwrap().is_some());
-    assert!(!store.ticket_mark_shown(ID, &handle("o1")).await.unwrap());
+    assert!(!store.ticket_mark_shown(ID, &handle("o1"), None).await.unwrap());
     assert!(
         !store
             .ticket_lease(ID, &handle("o1"), "lease", NOW + 40, NOW + 25)
@@ -243,13 +244,13 @@ async fn scanning_again_after_the_confirmation_does_not_prolong_it() {
 async fn the_browser_says_once_what_is_shown_and_shown_it_must_be() {
     let store = scanned().await;
     assert!(
-        !store.ticket_mark_shown(ID, &handle("o1")).await.unwrap(),
+        !store.ticket_mark_shown(ID, &handle("o1"), None).await.unwrap(),
         "nothing to show yet"
     );
     assert!(store.ticket_set_browser(ID, r#"{"site":"Wiki"}"#).await.unwrap());
     assert!(!store.ticket_set_browser(ID, r#"{"site":"Bank"}"#).await.unwrap());
-    assert!(!store.ticket_mark_shown(ID, b"another").await.unwrap());
-    assert!(store.ticket_mark_shown(ID, &handle("o1")).await.unwrap());
+    assert!(!store.ticket_mark_shown(ID, b"another", None).await.unwrap());
+    assert!(store.ticket_mark_shown(ID, &handle("o1"), None).await.unwrap());
     let ticket = read(&store).await;
     assert_eq!(
         (ticket.browser.as_deref(), ticket.shown),

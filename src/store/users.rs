@@ -346,7 +346,7 @@ fn update(id: &str, change: &UserChange, now: i64) -> Statement {
     )
 }
 
-fn from_row(row: &AnyRow) -> Result<User, StoreError> {
+pub(super) fn from_row(row: &AnyRow) -> Result<User, StoreError> {
     let broken = |_| StoreError::Broken("a user's groups or attributes are not JSON".to_owned());
     Ok(User {
         id: row.try_get("id")?,
@@ -378,6 +378,8 @@ macro_rules! select_where {
 const SELECT_BY_ID: &str = select_where!("id = $1");
 const SELECT_BY_USERNAME: &str = select_where!("username_key = $1");
 const SELECT_BY_PHONE: &str = select_where!("phone = $1");
+/// Two of them say as much as all: that the address names nobody.
+pub(super) const SELECT_BY_EMAIL: &str = select_where!("lower(email) = lower($1) ORDER BY id LIMIT 2");
 const SELECT_AFTER: &str = select_where!("id > $1 ORDER BY id LIMIT $2");
 
 #[cfg(test)]

@@ -4,12 +4,19 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use fantoccini::elements::Element;
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
+use menshen::accounts::{new_user_id, proof};
+use menshen::store::{NewUser, Store};
+use secrecy::SecretString;
 use serde_json::json;
+use sqlx::Connection;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::support::process::{Process, free_port};
+use crate::support::upstream::Upstream;
 use crate::support::world::install_crypto;
 
 /// A child process that is ended with the test, and what it said first.
@@ -85,7 +92,7 @@ fn read_code(screenshot: &[u8]) -> String {
 }
 
 /// The text of an element, also while it is still fading in.
-async fn text(client: &Client, css: &str) -> String {
+async fn text_of(client: &Client, css: &str) -> String {
     let element = client
         .wait()
         .at_most(PATIENCE)
@@ -159,7 +166,7 @@ async fn a_stranger_scans_the_code_on_the_screen_and_is_greeted_by_name() {
         .for_element(Locator::Css("[data-state=scanned]"))
         .await
         .expect("scanned");
-    let number = text(&client, "#number").await;
+    let number = text_of(&client, "#number").await;
     assert!(
         matches!(number.trim().parse(), Ok(10..=99)),
         "two digits, not {number:?}"
@@ -184,6 +191,153 @@ async fn a_stranger_scans_the_code_on_the_screen_and_is_greeted_by_name() {
         "identity headers and a verified assertion"
     );
     client.close().await.unwrap();
+}
+
+/// An account with a password in the store of a gateway that runs.
+async fn account(data: &std::path::Path, password: &str) {
+    let url = format!("sqlite:{}", data.join("menshen.db").display());
+    let store = Store::open(&SecretString::from(url.clone())).await.unwrap();
+    let user = NewUser {
+        id: new_user_id().unwrap(),
+        username: Some("wangxiaoming".to_owned()),
+        name: Some("王小明".to_owned()),
+        ..NewUser::default()
+    };
+    store.insert_user(&user).await.unwrap();
+    let hash = proof::hash(password).await.unwrap();
+    let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("UPDATE users SET password_hash = $1")
+        .bind(hash)
+        .execute(&mut file)
+        .await
+        .unwrap();
+}
+
+async fn wait_for(client: &Client, css: &str) -> Element {
+    let element = client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+    element.unwrap_or_else(|error| panic!("no {css}: {error}"))
+}
+
+/// `config/sandbox.toml` on other ports, with a connection that asks.
+fn asking(gateway: u16, wechat: u16, upstream: &str, data: &str) -> String {
+    include_str!("../../config/sandbox.toml")
+        .replace("127.0.0.1:8080", &format!("127.0.0.1:{gateway}"))
+        .replace("127.0.0.1:9090", &format!("127.0.0.1:{wechat}"))
+        .replace("127.0.0.1:3000", upstream)
+        .replace("../.menshen", data)
+        .replace("format = \"text\"", "format = \"json\"")
+        .replace("phone = \"optional\"", "phone = \"optional\"\nassociation = \"ask\"")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_proves_an_account_in_the_browser_and_accepts_it_on_the_phone() {
+    let (gateway, wechat) = (free_port(), free_port());
+    let upstream = Upstream::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let file = directory.path().join("menshen.toml");
+    let text = asking(
+        gateway,
+        wechat,
+        &upstream.address().to_string(),
+        &data.display().to_string(),
+    );
+    std::fs::write(&file, text).unwrap();
+    let binary = env!("CARGO_BIN_EXE_menshen");
+    let (listen, address) = (format!("127.0.0.1:{wechat}"), format!("http://127.0.0.1:{gateway}"));
+    let _sandbox = start(
+        binary,
+        &["sandbox", "--listen", &listen, "--gateway", &address],
+        "WeChat",
+    )
+    .await;
+    let _gateway = Process::serve(&file).await;
+    account(&data, "correct horse").await;
+    let driver = start("chromedriver", &["--port=0"], "started successfully on port").await;
+    let client = browser(&driver).await;
+
+    client.goto(&format!("{address}/reports")).await.unwrap();
+    let page = client.window().await.unwrap();
+    let phone_page = wait_for(&client, "#simulated")
+        .await
+        .attr("href")
+        .await
+        .unwrap()
+        .unwrap();
+    let phone = client.new_window(true).await.unwrap().handle;
+    client.switch_to_window(phone.clone()).await.unwrap();
+    client.goto(&phone_page).await.unwrap();
+    click(&client, "Li Lei").await;
+    client.switch_to_window(page.clone()).await.unwrap();
+    wait_for(&client, "[data-state=scanned]").await;
+    let number = text_of(&client, "#number").await;
+    client.switch_to_window(phone.clone()).await.unwrap();
+    click(&client, number.trim()).await;
+    click(&client, "Allow").await;
+    assert_eq!(text_of(&client, ".screen-bind h2").await, "Continue on the computer");
+
+    // The keyboard is where the person goes on; a wrong password is said at its field.
+    client.switch_to_window(page.clone()).await.unwrap();
+    wait_for(&client, "[data-state=bind]").await;
+    let first = client.active_element().await.unwrap();
+    assert_eq!(first.attr("name").await.unwrap().as_deref(), Some("login"));
+    click_summary(&client, "Password").await;
+    let form = "form:has([value=password])";
+    wait_for(&client, &format!("{form} [name=login]"))
+        .await
+        .send_keys("wangxiaoming")
+        .await
+        .unwrap();
+    let proof = format!("{form} [name=proof]");
+    wait_for(&client, &proof).await.send_keys("wrong\n").await.unwrap();
+    wait_for(&client, &format!("{proof}[aria-invalid=true]")).await;
+    assert!(
+        text_of(&client, "#refused")
+            .await
+            .starts_with("The account and the proof do not belong together.")
+    );
+    let focused = client.active_element().await.unwrap();
+    assert_eq!(
+        focused.attr("aria-describedby").await.unwrap().as_deref(),
+        Some("refused")
+    );
+    assert_eq!(focused.prop("value").await.unwrap().as_deref(), Some(""));
+    focused.send_keys("correct horse\n").await.unwrap();
+    wait_for(&client, "[data-state=scanned]").await;
+    assert_eq!(text_of(&client, "#headline").await, "Accept on your phone");
+    assert!(text_of(&client, "#detail").await.contains("王**"));
+
+    client.switch_to_window(phone).await.unwrap();
+    click(&client, "Bind and sign in").await;
+    client.switch_to_window(page).await.unwrap();
+    client
+        .wait()
+        .at_most(PATIENCE)
+        .for_url(&format!("{address}/reports").parse().unwrap())
+        .await
+        .unwrap();
+    let seen = async || {
+        while upstream.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen())
+        .await
+        .expect("the application is asked");
+    assert_eq!(upstream.last().header("remote-user").as_deref(), Some("wangxiaoming"));
+    client.close().await.unwrap();
+}
+
+/// Opens the form of another method.
+async fn click_summary(client: &Client, label: &str) {
+    let path = format!("//summary[normalize-space(.)='{label}']");
+    let summary = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::XPath(&path))
+        .await
+        .unwrap();
+    summary.click().await.unwrap();
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

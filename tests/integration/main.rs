@@ -12,6 +12,7 @@ mod api;
 mod app_tickets;
 mod attacks;
 mod binary;
+mod binding;
 mod chromium;
 mod ending;
 mod forward_auth;

@@ -198,6 +198,16 @@ impl ConnectionKind {
     }
 }
 
+impl BindMethod {
+    /// The name in the configuration, in forms and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BindCode => "bind_code",
+            Self::Password => "password",
+        }
+    }
+}
+
 impl EnvVersion {
     /// The name in the configuration and on WeChat's wire.
     pub fn as_str(self) -> &'static str {

@@ -131,13 +131,7 @@ impl LoginPage<'_> {
             may_create,
             ..
         } = *tab;
-        asks.then_some(BindForms {
-            texts: &texts.page,
-            methods,
-            may_create,
-            action,
-            rd: None,
-        })
+        asks.then(|| BindForms::new(texts, methods, may_create, action))
     }
 
     fn ticket(&self) -> Option<TicketView<'_>> {
@@ -282,7 +276,7 @@ pub(super) fn scanned(texts: &Texts, entry: Option<NumberEntry>) -> &'static str
 }
 
 /// The page of this ticket that works without JavaScript.
-pub(super) fn page_url(id: &str, rd: Option<&str>) -> String {
+pub(in crate::portal) fn page_url(id: &str, rd: Option<&str>) -> String {
     let rd = rd.map_or_else(String::new, |rd| {
         format!("?rd={}", utf8_percent_encode(rd, NON_ALPHANUMERIC))
     });

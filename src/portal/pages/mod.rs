@@ -17,6 +17,8 @@ mod qr;
 mod ticket;
 
 pub use assets::{ASSET_PREFIX, Asset, asset};
+pub use bind::RefusedForm;
+pub(super) use login::page_url;
 pub use login::{LoginPage, Tab, TicketView, Way};
 pub use notices::{Action, LandingPage, LoggedOutPage, LogoutPage, LoopCause, Problem, ProblemPage};
 pub use policy::{PolicySources, content_security_policy};

@@ -98,8 +98,13 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
         TicketState::Bind {
             methods: &METHODS,
             may_create: true,
-            error: Some(Code::ProofWrong),
+            refused: Some(RefusedForm {
+                code: Code::ProofWrong,
+                method: Some(BindMethod::Password),
+                login: text,
+            }),
         },
+        TicketState::Accept { name: text },
         TicketState::Confirmed {
             name,
             other_user: false,
@@ -312,6 +317,56 @@ fn the_binding_forms_are_there_only_for_connections_that_ask() {
 }
 
 #[test]
+fn a_refused_form_says_why_at_the_field_and_keeps_the_account_but_not_the_proof() {
+    let refused = RefusedForm {
+        code: Code::ProofWrong,
+        method: Some(BindMethod::Password),
+        login: "wang",
+    };
+    let page = |refused| {
+        let state = TicketState::Bind {
+            methods: &METHODS,
+            may_create: true,
+            refused,
+        };
+        ticket_page(Locale::En, "/x", state).render()
+    };
+    let html = page(Some(refused));
+    let message = Texts::of(Locale::En).problem(Code::ProofWrong).message;
+    assert!(
+        html.contains(&format!("id=\"refused\" role=\"alert\">{message}")),
+        "{html}"
+    );
+    let (_, password) = html.split_once("value=\"password\"").unwrap();
+    assert!(password.contains("name=\"login\" value=\"wang\"") && password.contains("aria-invalid=\"true\""));
+    assert_eq!(html.matches("aria-invalid").count(), 1);
+    assert_eq!(html.matches("value=\"wang\"").count(), 1);
+    assert!(!html.contains("name=\"proof\" value"));
+    // The refused form is the open one.
+    assert!(html.contains("open><summary>Password"), "{html}");
+    let fresh = page(None);
+    assert!(fresh.contains("role=\"alert\" hidden") && !fresh.contains("aria-invalid"));
+    assert!(fresh.contains("open><summary>Bind code"));
+}
+
+#[test]
+fn the_fields_of_the_forms_are_what_password_managers_expect() {
+    let tabs = [tab("x")];
+    let html = login(Locale::En, "x", &tabs).render();
+    let fields: Vec<_> = tags(&html).filter(|tag| tag.starts_with("input name=")).collect();
+    let has = |of: &str, text: &str| {
+        fields
+            .iter()
+            .filter(|tag| tag.contains(of) && tag.contains(text))
+            .count()
+    };
+    assert_eq!(fields.len(), 4);
+    assert_eq!(has("name=\"login\"", "autocomplete=\"username\""), 2);
+    assert_eq!(has("type=\"password\"", "autocomplete=\"current-password\""), 1);
+    assert_eq!(has("type=\"text\"", "autocomplete=\"one-time-code\""), 1);
+}
+
+#[test]
 fn without_javascript_the_login_page_leads_to_the_ticket() {
     let tabs = [tab("x")];
     let page = login(Locale::En, "/a b?c=d&e", &tabs);
@@ -351,11 +406,12 @@ fn the_ticket_page_reloads_only_while_it_waits() {
             TicketState::Bind {
                 methods: &METHODS,
                 may_create: false,
-                error: None,
+                refused: None,
             },
             false,
             3,
         ),
+        (TicketState::Accept { name: "王**" }, true, 1),
         (
             TicketState::Confirmed {
                 name: None,

@@ -7,7 +7,7 @@ use crate::portal::code::Code;
 
 use crate::portal::texts::{PageTexts, ScriptTexts, Slot, fill};
 
-use super::bind::BindForms;
+use super::bind::{BindForms, RefusedForm};
 use super::login::{heading, page_url, scanned, steps, ticket_url};
 use super::{Shell, finish};
 
@@ -59,8 +59,13 @@ pub enum TicketState<'a> {
         methods: &'a [BindMethod],
         /// A new user may be made.
         may_create: bool,
-        /// Why the last attempt was refused.
-        error: Option<Code>,
+        /// The form that was refused just now.
+        refused: Option<RefusedForm<'a>>,
+    },
+    /// An account was proven; the phone shows it and has to accept it.
+    Accept {
+        /// Masked name of the account.
+        name: &'a str,
     },
     /// Said yes on the phone; a press of the button redeems.
     Confirmed {
@@ -93,7 +98,10 @@ impl TicketPage<'_> {
             heading: heading(&self.shell),
             state: self.state,
             state_name: self.state_name(),
-            waiting: matches!(self.state, TicketState::Pending { .. } | TicketState::Scanned { .. }),
+            waiting: matches!(
+                self.state,
+                TicketState::Pending { .. } | TicketState::Scanned { .. } | TicketState::Accept { .. }
+            ),
             cancellable: !matches!(self.state, TicketState::Pending { .. } | TicketState::Ended { .. }),
             page_url: page_url(self.id, self.rd),
             base_url: ticket_url(self.id),
@@ -114,19 +122,16 @@ impl TicketPage<'_> {
 
     fn forms(&self) -> Option<BindForms<'_>> {
         let TicketState::Bind {
-            methods, may_create, ..
+            methods,
+            may_create,
+            refused,
         } = self.state
         else {
             return None;
         };
+        let texts = self.shell.texts();
         let action = format!("{}/bind", ticket_url(self.id));
-        Some(BindForms {
-            texts: &self.shell.texts().page,
-            methods,
-            may_create,
-            action,
-            rd: self.rd,
-        })
+        Some(BindForms::new(texts, methods, may_create, action).by_hand(self.rd, refused))
     }
 
     fn way_name(&self) -> &'static str {
@@ -142,6 +147,7 @@ impl TicketPage<'_> {
             TicketState::Pending { .. } => "pending",
             TicketState::Scanned { .. } => "scanned",
             TicketState::Bind { .. } => "bind",
+            TicketState::Accept { .. } => "accept",
             TicketState::Confirmed { .. } => "confirmed",
             TicketState::Ended { .. } => "failed",
         }
@@ -175,7 +181,7 @@ impl TicketPage<'_> {
                     .to_owned();
                 words.detail = named(script.scanned_by, script.scanned_someone, name);
             }
-            TicketState::Bind { may_create, error, .. } => {
+            TicketState::Bind { may_create, .. } => {
                 words.headline = script.bind.to_owned();
                 words.detail = if may_create {
                     script.bind_detail
@@ -183,7 +189,10 @@ impl TicketPage<'_> {
                     script.bind_only_detail
                 }
                 .to_owned();
-                words.next_step = error.map(|code| texts.problem(code).next_step);
+            }
+            TicketState::Accept { name } => {
+                words.headline = script.bind_accept.to_owned();
+                words.detail = fill(script.bind_accept_detail, &[Slot::Name(name)]);
             }
             TicketState::Confirmed { name, other_user } => {
                 words.headline = named(script.ask, script.ask_plain, name);

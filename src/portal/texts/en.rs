@@ -55,6 +55,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_proof_password: "Password",
         bind_submit: "Connect",
         bind_create: "Create a new account",
+        bind_check: "Only go on if your own phone now says to continue here.",
     },
     script: ScriptTexts {
         loading: "Getting a code…",
@@ -92,7 +93,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_detail: "Connect WeChat to it, or create a new one.",
         bind_only_detail: "Connect WeChat to it to go on.",
         bind_accept: "Accept on your phone",
-        bind_accept_detail: "Your phone shows the account. Accept it there.",
+        bind_accept_detail: "Your phone shows the account {name}. Accept it there.",
         unknown: "That did not work",
         unknown_detail: "Get a new code and try again.",
     },

@@ -55,6 +55,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_proof_password: "パスワード",
         bind_submit: "連携する",
         bind_create: "新しいアカウントを作成",
+        bind_check: "ご自身のスマートフォンに「パソコンで続行」と表示されている場合だけ、先に進んでください。",
     },
     script: ScriptTexts {
         loading: "QRコードを取得しています…",
@@ -92,7 +93,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_detail: "WeChatを既存のアカウントに連携するか、新しく作成できます。",
         bind_only_detail: "続けるにはWeChatを既存のアカウントに連携してください。",
         bind_accept: "スマートフォンで承認してください",
-        bind_accept_detail: "スマートフォンにアカウントが表示されます。そこで連携を承認してください。",
+        bind_accept_detail: "スマートフォンにアカウント {name} が表示されます。そちらで承認してください。",
         unknown: "うまくいきませんでした",
         unknown_detail: "新しいQRコードでもう一度お試しください。",
     },

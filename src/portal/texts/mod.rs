@@ -163,6 +163,8 @@ catalogue! {
         bind_submit,
         /// Binding: button.
         bind_create,
+        /// Binding: beware of another person's phone.
+        bind_check,
     }
 }
 
@@ -239,7 +241,7 @@ catalogue! {
         bind_only_detail,
         /// Accept on the phone.
         bind_accept,
-        /// What the phone shows.
+        /// What the phone shows, with `{name}` of the account.
         bind_accept_detail,
         /// An error without a text of its own: title.
         unknown,

@@ -55,6 +55,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_proof_password: "密码",
         bind_submit: "绑定",
         bind_create: "创建新账号",
+        bind_check: "只有当你自己的手机正提示“请在电脑上继续”时，才继续操作。",
     },
     script: ScriptTexts {
         loading: "正在获取二维码…",
@@ -92,7 +93,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_detail: "可以把微信与已有账号绑定，也可以创建新账号。",
         bind_only_detail: "请把微信与已有账号绑定后继续。",
         bind_accept: "请在手机上接受",
-        bind_accept_detail: "手机上会显示该账号，请在手机上接受绑定。",
+        bind_accept_detail: "手机上会显示账号 {name}，请在手机上确认。",
         unknown: "没有成功",
         unknown_detail: "请获取新的二维码后重试。",
     },

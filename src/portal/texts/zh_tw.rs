@@ -55,6 +55,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_proof_password: "密碼",
         bind_submit: "綁定",
         bind_create: "建立新帳號",
+        bind_check: "只有當您自己的手機正提示「請在電腦上繼續」時，才繼續操作。",
     },
     script: ScriptTexts {
         loading: "正在取得 QR 碼…",
@@ -92,7 +93,7 @@ pub(super) static TEXTS: Texts = Texts {
         bind_detail: "可以把微信與現有帳號綁定，也可以建立新帳號。",
         bind_only_detail: "請把微信與現有帳號綁定後繼續。",
         bind_accept: "請在手機上接受",
-        bind_accept_detail: "手機上會顯示該帳號，請在手機上接受綁定。",
+        bind_accept_detail: "手機上會顯示帳號 {name}，請在手機上確認。",
         unknown: "沒有成功",
         unknown_detail: "請取得新的 QR 碼後重試。",
     },

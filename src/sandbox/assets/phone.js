@@ -142,7 +142,7 @@ async function refresh(quietly = false) {
 
 async function confirm(button, accept = false) {
   const mine = (round += 1);
-  const before = phone.screen === "sending" ? "confirm" : phone.screen;
+  const before = phone.screen === "sending" ? "confirm" : phone.screen; // "bind" for the last tap
   show({ screen: "sending", notice: null });
   const body = {
     appid: phone.code.appid,
@@ -155,7 +155,9 @@ async function confirm(button, accept = false) {
   const answer = await ask("/phone/api/confirm", body);
   if (mine !== round) return;
   if (!answer.ok) return refuse(answer, before);
-  show({ screen: answer.body.outcome === "bind" ? "bind" : "done" });
+  if (answer.body.outcome !== "bind") return show({ screen: "done" });
+  show({ screen: "bind" });
+  refresh(true); // how long the browser may take
 }
 
 /// Keeps what the gateway said.
@@ -194,7 +196,8 @@ function refuse(answer, before = phone.screen) {
   if (!phone.handle && (passing || error.code === "code_invalid")) return show({ screen: "people", notice: error });
   if (error.code === "phone_required" || error.code === "phone_code_invalid")
     return show({ screen: "phone", notice: error });
-  if (error.code === "browser_absent") return show({ screen: "confirm", notice: error });
+  if (error.code === "browser_absent")
+    return show({ screen: before === "bind" ? "bind" : "confirm", notice: error });
   if (passing) return show({ screen: before === "sending" ? "confirm" : before, notice: error });
   if (error.code === "ticket_expired") return end("expired", error);
   if (error.code === "ticket_cancelled") return end("cancelled", error);

@@ -200,20 +200,15 @@ const SCREENS = {
   },
 
   bind: (phone, actions, text) => {
-    const account = phone.offer.account ?? phone.offer.user;
+    const { account } = phone.offer;
     return [
       make(
         "div.centre",
         make("span.medallion", icon("browser")),
-        make("h2", text.bind_title),
-        make("p.lead", text.bind_text),
+        make("h2", account ? text.bind_check : text.bind_title),
+        make("p.lead", account ? text.bind_check_text : text.bind_text),
         notice(phone, text),
-        account &&
-          make(
-            "div.number",
-            make("b", typeof account === "string" ? account : account.name),
-            make("small", text.bind_account),
-          ),
+        account && make("div.number", make("b", account.name), make("small", text.bind_account)),
       ),
       account && make("button.primary", { type: "button", onclick: actions.accept }, text.bind_accept),
       ways(actions, text),

@@ -73,6 +73,8 @@ const STRINGS = {
     done_not_me: "不是我操作，立即撤销",
     bind_title: "请在电脑上继续",
     bind_text: "在电脑上选择：新建账号，或绑定已有账号。",
+    bind_check: "这是你的账号吗？",
+    bind_check_text: "电脑上有人证明了拥有这个账号。确认后，你的微信就能登录它。不是你的账号，请取消。",
     bind_account: "将要绑定的账号",
     bind_accept: "确认绑定并登录",
     again: "重新扫码",
@@ -159,6 +161,9 @@ const STRINGS = {
     done_not_me: "This was not me, undo it",
     bind_title: "Continue on the computer",
     bind_text: "Choose there: a new account, or binding one that you have.",
+    bind_check: "Is this your account?",
+    bind_check_text:
+      "Somebody at the computer has proven to have this account. If you accept, your WeChat signs in to it. Not yours? Cancel.",
     bind_account: "Account to be bound",
     bind_accept: "Bind and sign in",
     again: "Scan again",

@@ -5,6 +5,9 @@ ALTER TABLE users ADD COLUMN password_hash TEXT;
 -- A program's account: holds tokens, never logs in.
 ALTER TABLE users ADD COLUMN service BIGINT NOT NULL DEFAULT 0;
 
+-- Who has an address is asked when somebody proves an account by it.
+CREATE INDEX users_email ON users (lower(email));
+
 -- argon2id in PHC form, of a code that an operator issued.
 CREATE TABLE bind_codes (
     id TEXT PRIMARY KEY,

@@ -90,6 +90,11 @@ impl<'w> Phone<'w> {
         self.call("confirm", &body).await
     }
 
+    /// The last tap: accepts the account that `status` showed.
+    pub async fn accept(&self) -> Answer {
+        self.confirm_with(&json!({ "accept": true })).await
+    }
+
     pub async fn cancel(&self) -> Answer {
         self.call("cancel", &json!({ "handle": self.handle })).await
     }

@@ -427,6 +427,15 @@ impl StoreWatch {
         }
     }
 
+    /// Writes what no call of this version writes; how many rows.
+    pub async fn write(&mut self, statement: &'static str, values: &[&str]) -> u64 {
+        let mut query = sqlx::query(statement);
+        for value in values {
+            query = query.bind((*value).to_owned());
+        }
+        query.execute(&mut self.0).await.unwrap().rows_affected()
+    }
+
     /// Rows of a query that counts.
     pub async fn count(&mut self, of: &'static str) -> i64 {
         let row = sqlx::query(of).fetch_one(&mut self.0).await.unwrap();

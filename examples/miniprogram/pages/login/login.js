@@ -19,7 +19,7 @@ Page({
 
   /** Shown again: the person may have answered on the computer, or too late. */
   onShow() {
-    if (this.handle && ["confirm", "phone"].includes(this.data.screen)) return this.look();
+    if (this.handle && ["confirm", "phone", "bind"].includes(this.data.screen)) return this.look();
   },
 
   onUnload() {
@@ -64,6 +64,11 @@ Page({
       case "expired":
       case "failed":
         return this.end(offer.status, offer.error);
+      case "bind":
+        // The browser chooses an account; once it has proven one, `account` says whose it is.
+        this.show("bind", { offer });
+        this.timer = setTimeout(() => this.look(), 2000);
+        return;
     }
     const browser = offer.browser;
     this.show(this.data.screen === "phone" ? "phone" : "confirm", {
@@ -101,12 +106,19 @@ Page({
     return this.confirm({});
   },
 
+  /** The last tap after a binding. */
+  onAccept() {
+    return this.confirm({ accept: true });
+  },
+
   async confirm(answer) {
     const before = this.data.screen;
     const round = this.show("sending");
     try {
-      await call("confirm", { handle: this.handle, choice: this.choice, ...answer });
-      if (round === this.round) this.show("done");
+      const { outcome } = await call("confirm", { handle: this.handle, choice: this.choice, ...answer });
+      if (round !== this.round) return;
+      if (outcome === "bind") return this.look();
+      this.show("done");
     } catch (error) {
       if (round === this.round) this.refuse(error, before);
     }
@@ -140,7 +152,7 @@ Page({
     const change = { problem: message, request: error.request_id || "" };
     if (error.code === "phone_required" || error.code === "phone_code_invalid") return this.show("phone", change);
     if (this.handle && (passing || error.code === "browser_absent")) {
-      this.show(before === "phone" ? "phone" : "confirm", change);
+      this.show(["phone", "bind"].includes(before) ? before : "confirm", change);
       this.timer = setTimeout(() => this.look(), 3000);
       return;
     }

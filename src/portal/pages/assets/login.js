@@ -199,7 +199,8 @@
         showScanned(status);
         break;
       case "bind":
-        showBinding();
+        if (status.user) showAccept(status);
+        else showBinding();
         break;
       case "confirmed":
         if (status.other_user) showQuestion(status);
@@ -515,34 +516,43 @@
     if (first) first.focus();
   }
 
+  // An account was proven; the phone shows whose it is.
+  function showAccept({ user }) {
+    const detail = fill(texts.bind_accept_detail, { name: user.name });
+    show("scanned", { headline: texts.bind_accept, detail, glyph: face(user) || "✓", no: [texts.not_me, notMe] });
+  }
+
+  // Beside the forms, read out, and said of the field that is at fault.
+  function refuse(text = "", field = null) {
+    $("refused").hidden = !text;
+    write($("refused"), text);
+    if (!field) return;
+    field.setAttribute("aria-invalid", String(!!text));
+    field.setAttribute("aria-describedby", "refused");
+  }
+
   async function bind(form) {
     const mine = ticket;
     const { rd: _, ...body } = Object.fromEntries(new FormData(form));
-    const proof = form.elements.proof;
+    const { proof } = form.elements;
     if (mine.sending) return;
     mine.sending = $("bind").inert = true;
-    note();
+    refuse("", proof);
     try {
-      const answer = await call("POST", `${base(mine.id)}/bind`, body, 20e3);
-      if (mine !== ticket || mine.over || mine.status !== "bind") return;
-      const { code } = answer.error;
-      if (answer.ok && proof) {
-        const detail = texts.bind_accept_detail;
-        show("scanned", { headline: texts.bind_accept, detail, glyph: "✓", no: [texts.not_me, notMe] });
-      } else if (answer.ok) {
-        show("redeeming", { headline: texts.confirmed_plain, detail: texts.redeeming_detail, glyph: "✓" });
-      } else if (/^(proof_wrong|rate_limited|store_unavailable|account_bound)$/.test(code)) {
-        note(`${problems[code].message} ${problems[code].next_step}`);
-      } else {
-        end(mine, answer.error);
-      }
+      const { ok, body: status, error } = await call("POST", `${base(mine.id)}/bind`, body, 20e3);
+      if (mine !== ticket || mine.over) return;
+      if (ok) return update(mine, status);
+      const { message, next_step } = problems[error.code] || { message: error.message, next_step: "" };
+      refuse(`${message} ${next_step}`, proof);
     } catch {
-      note(texts.offline);
+      refuse(texts.offline);
     } finally {
       mine.sending = $("bind").inert = false;
       if (proof) proof.value = "";
       if (proof && !$("bind").hidden) proof.focus();
     }
+    // It may have moved on: by an answer that was lost, at the phone, or because that was the last try.
+    watch(true);
   }
 
   // Start

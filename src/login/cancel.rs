@@ -1,0 +1,104 @@
+//! The phone says no: declines, or was not the person's own.
+
+use crate::login::Login;
+use crate::login::confirm::note_errno;
+use crate::login::error::LoginError;
+use crate::login::phone::Caller;
+use crate::store::TicketState;
+use crate::telemetry::audit::AuditKind;
+
+/// What a cancel is about.
+#[derive(Debug, Clone, Copy)]
+pub enum CancelTarget<'a> {
+    /// By the handle of a scan.
+    Handle(&'a str),
+    /// By the scene alone: ends a ticket that nobody has scanned.
+    Scene(&'a str),
+}
+
+impl Login {
+    /// The person says no, or "this was not me".
+    ///
+    /// # Errors
+    /// [`LoginError::WrongState`] for what cannot be taken back any more.
+    pub async fn cancel(
+        &self,
+        target: CancelTarget<'_>,
+        not_me: bool,
+        phone_errno: Option<i64>,
+        caller: Caller<'_>,
+    ) -> Result<(), LoginError> {
+        let reason = if not_me { "not_me" } else { "declined" };
+        let kind = if not_me { AuditKind::NotMe } else { AuditKind::Cancel };
+        let now = self.clock.now();
+        match target {
+            CancelTarget::Scene(text) => {
+                let scene = self.admit(text, caller)?;
+                // Anybody can have a scene, and what ends here is a row and an audit record: it counts tenfold.
+                self.limits.forgery(caller.limit_key);
+                let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
+                let row = self.store.ticket(scene.as_str()).await?;
+                self.refuse_unless_open(&scene, row.as_ref())?;
+                let ended = self.ended(&scene, connection, TicketState::Cancelled, None, Some(reason));
+                if row.is_some() || !self.store.ticket_end_pending(&ended).await? {
+                    return Err(LoginError::WrongState);
+                }
+                self.waiters.wake(scene.as_str());
+                if let Some(row) = self.store.ticket(scene.as_str()).await? {
+                    self.audit(kind, &row, None, caller.request_id, None, Some("phone"));
+                }
+                Ok(())
+            }
+            CancelTarget::Handle(handle) => {
+                let (_, row) = self.held(handle, caller).await?;
+                note_errno(&row.connection, phone_errno);
+                let from: &[TicketState] = if not_me {
+                    &[TicketState::Scanned, TicketState::Bind, TicketState::Confirmed]
+                } else {
+                    &[TicketState::Scanned, TicketState::Bind]
+                };
+                if self
+                    .store
+                    .ticket_end(&row.id, from, TicketState::Cancelled, None, Some(reason), now)
+                    .await?
+                {
+                    self.waiters.wake(&row.id);
+                    self.audit(
+                        kind,
+                        &row,
+                        None,
+                        caller.request_id,
+                        row.user_id.as_deref(),
+                        Some("phone"),
+                    );
+                    return Ok(());
+                }
+                self.take_back(&row.id, not_me, caller).await
+            }
+        }
+    }
+
+    /// After the browser was quicker: "not me" still ends the session that was just made.
+    async fn take_back(&self, id: &str, not_me: bool, caller: Caller<'_>) -> Result<(), LoginError> {
+        let row = self.store.ticket(id).await?.ok_or(LoginError::Unknown)?;
+        match (row.state, &row.session_id) {
+            (TicketState::Cancelled, _) => Ok(()),
+            (TicketState::Redeemed, Some(session)) if not_me => {
+                if self.store.end_session(session, "not_me", self.clock.now()).await? {
+                    self.revocations_changed.notify_one();
+                    self.metrics.sessions_ended("not_me", 1);
+                }
+                self.audit(
+                    AuditKind::NotMe,
+                    &row,
+                    None,
+                    caller.request_id,
+                    row.user_id.as_deref(),
+                    Some("phone"),
+                );
+                Ok(())
+            }
+            _ => Err(LoginError::WrongState),
+        }
+    }
+}
