@@ -23,6 +23,7 @@ mod operator;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
+mod sessions;
 
 /// A gate in front of web applications: people sign in with a WeChat mini-program code, applications get signed
 /// identity headers.
@@ -78,10 +79,15 @@ enum Verb {
     },
     /// Ask the running gateway whether it is ready: for container checks
     Health,
-    /// Make secrets and keys
+    /// Make, list and rotate secrets and keys
     Keys {
         #[command(subcommand)]
-        verb: KeysVerb,
+        verb: keys::Verb,
+    },
+    /// See who is signed in where, and end it
+    Sessions {
+        #[command(subcommand)]
+        verb: sessions::Verb,
     },
     /// Run the WeChat stand-in with its simulated phone alone, for a gateway of your own
     Sandbox {
@@ -95,12 +101,6 @@ enum Verb {
         #[arg(long, default_value = "sandbox", value_name = "TEXT")]
         app_secret: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysVerb {
-    /// Print a new secret for server.secret
-    Secret,
 }
 
 /// Runs the command line of this process.
@@ -134,7 +134,8 @@ pub fn main() -> ExitCode {
             explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
         }
         Verb::Health => health::run(&config::find(arguments.config, &System)),
-        Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
+        Verb::Keys { verb } => keys::run(&verb, || config::find(arguments.config, &System), &mut out),
+        Verb::Sessions { verb } => sessions::run(&verb, &config::find(arguments.config, &System), &mut out),
         Verb::Serve { upgrade } => serve::run(&config::find(arguments.config, &System), upgrade),
         #[cfg(feature = "sandbox")]
         Verb::Demo { listen } => demo::run(listen, &mut out),

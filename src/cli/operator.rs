@@ -8,9 +8,10 @@ use std::path::Path;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::cli::check;
+use crate::cli::{DONE, FAILED, check, complain};
 use crate::config::{Loaded, Settings, load};
-use crate::store::{Store, StoreError, User};
+use crate::store::{AuditRow, Store, StoreError, User};
+use crate::telemetry::audit::AuditEvent;
 use crate::telemetry::clock::Clock;
 
 /// An operator at the store.
@@ -80,7 +81,27 @@ pub(super) fn at_store<T, E: From<OperatorError>>(
     })
 }
 
+/// The exit code of a verb that is over; says on standard error why it did not do what it was asked to.
+pub(super) fn ended<E: std::fmt::Display>(result: Result<(), E>) -> u8 {
+    match result {
+        Ok(()) => DONE,
+        Err(error) => {
+            complain(&error.to_string());
+            FAILED
+        }
+    }
+}
+
 impl Operator<'_> {
+    /// Records what was done here, beside the records of the gateway.
+    ///
+    /// # Errors
+    /// Those of the store; then nothing was recorded.
+    pub(super) async fn record(&self, events: &[AuditEvent]) -> Result<(), OperatorError> {
+        let rows: Vec<AuditRow> = events.iter().map(AuditRow::from).collect();
+        Ok(self.store.insert_audit(&rows).await?)
+    }
+
     /// The user with this id, username or phone number.
     ///
     /// # Errors

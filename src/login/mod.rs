@@ -100,6 +100,7 @@ impl Login {
             self.store.sweep_tickets(now - TICKET_REMAINS).await?;
             self.store.sweep_sessions(now - TICKET_REMAINS).await?;
             self.store.sweep_revocations(now).await?;
+            keyring::sweep(&self.store, &self.settings, now).await?;
             self.store.sweep_audit(now - keep).await
         };
         if let Err(error) = swept.await {

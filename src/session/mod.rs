@@ -7,3 +7,4 @@ pub mod revocation;
 pub mod seal;
 pub mod token;
 pub mod unused;
+pub mod uses;

@@ -16,6 +16,7 @@ use crate::session::revocation::{Revocations, Revoked};
 use crate::session::seal::SealingRing;
 use crate::session::token::{Limits, Session, SessionId};
 use crate::session::unused::Unused;
+use crate::session::uses::Uses;
 use crate::store::{Revocation, RevocationKind, Store, StoreError, User};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
@@ -35,6 +36,7 @@ pub struct Registry {
     changed: Arc<Notify>,
     metrics: Arc<Metrics>,
     unused: Arc<Unused>,
+    uses: Arc<Uses>,
 }
 
 /// What became of a session cookie.
@@ -71,6 +73,7 @@ impl Registry {
             changed,
             metrics,
             unused: Arc::default(),
+            uses: Arc::default(),
         }
     }
 
@@ -95,6 +98,7 @@ impl Registry {
             changed: Arc::clone(&self.changed),
             metrics: Arc::clone(&self.metrics),
             unused: Arc::clone(&self.unused),
+            uses: Arc::clone(&self.uses),
         }
     }
 
@@ -125,6 +129,7 @@ impl Registry {
             .find(&self.ring, &self.revocations, self.limits, name, host, cookie, now)
         {
             Found::Live(session) => Lookup::Live(session),
+            Found::Dead if self.ring.may_be_newer(cookie, now) => Lookup::Unverifiable,
             Found::Dead => Lookup::Dead,
             Found::Outdated(session) => self.read_again(host, cookie, *session, now).await,
         };
@@ -168,12 +173,14 @@ impl Registry {
         !self.revocations.changed_since(&found.session, since)
     }
 
-    /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough.
+    /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough. A renewal
+    /// is also how the registry learns of a use.
     pub fn renew(&self, session: &Session, host: &str) -> Option<String> {
         let now = self.clock.now();
         if !session.wants_renewal(self.limits, now) {
             return None;
         }
+        self.uses.note(session.id, now);
         let renewed = Session {
             renewed_at: now,
             ..session.clone()
@@ -182,6 +189,11 @@ impl Registry {
             .seal(&self.ring, &self.cookie_name, host, now)
             .inspect_err(|error| error!(%error, "session cookie not renewed"))
             .ok()
+    }
+
+    /// Writes when sessions were last used, until `shutdown` says true.
+    pub async fn write_uses(&self, shutdown: watch::Receiver<bool>) {
+        self.uses.write(&self.store, shutdown).await;
     }
 
     /// Ends one session everywhere.

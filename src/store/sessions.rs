@@ -1,5 +1,8 @@
 //! The session registry: for listing and revocation. Requests are served from the sealed cookie, not from here.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -56,36 +59,38 @@ impl Store {
         self.fetch_optional(query).await?.as_ref().map(from_row).transpose()
     }
 
-    /// A user's sessions that have not ended at `now`, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn sessions_of(&self, user_id: &str, now: i64) -> Result<Vec<SessionRow>, StoreError> {
-        let query = sqlx::query(SELECT_LIVE_OF_USER).bind(user_id).bind(now);
-        self.fetch_all(query).await?.iter().map(from_row).collect()
-    }
-
     /// Ends a session and revokes it, in one transaction. False if it has ended already or is not there.
     ///
     /// # Errors
     /// [`StoreError`]; then it has not ended.
     pub async fn end_session(&self, id: &str, reason: &str, now: i64) -> Result<bool, StoreError> {
+        Ok(self.end_sessions(&[id], reason, now).await? == 1)
+    }
+
+    /// Ends several sessions and revokes them, in one transaction: how many had not ended before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none has ended.
+    pub async fn end_sessions(&self, ids: &[&str], reason: &str, now: i64) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
         tx.lock(Lock::Revocations).await?;
-        let query = sqlx::query(
-            "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id, expires_at",
-        )
-        .bind(id)
-        .bind(now);
-        let ended = tx.fetch_all(query).await?;
-        let Some(row) = ended.first() else {
-            return Ok(false);
-        };
-        let expires_at: i64 = row.try_get("expires_at")?;
-        tx.revoke(RevocationKind::Session, id, reason, now, expires_at + CLOCK_DIFFERENCE)
-            .await?;
-        tx.commit().await?;
-        Ok(true)
+        let mut ended = 0;
+        for id in ids {
+            let query = sqlx::query(
+                "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING expires_at",
+            )
+            .bind((*id).to_owned())
+            .bind(now);
+            if let Some(row) = tx.fetch_all(query).await?.first() {
+                let keep_until = row.try_get::<i64, _>("expires_at")? + CLOCK_DIFFERENCE;
+                tx.revoke(RevocationKind::Session, id, reason, now, keep_until).await?;
+                ended += 1;
+            }
+        }
+        if ended > 0 {
+            tx.commit().await?;
+        }
+        Ok(ended)
     }
 
     /// Ends all that a user holds, in one transaction: how many sessions that were.
@@ -98,19 +103,6 @@ impl Store {
         let ended = tx.end_sessions_of(user_id, reason, now).await?;
         tx.commit().await?;
         Ok(ended)
-    }
-
-    /// Notes a use; an older one than is known changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn touch_session(&self, id: &str, last_used_at: i64) -> Result<(), StoreError> {
-        let query = sqlx::query(
-            "UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2 AND ended_at IS NULL",
-        )
-        .bind(id)
-        .bind(last_used_at);
-        self.execute(query).await.map(|_| ())
     }
 
     /// Forgets sessions whose absolute end was before `before`.
@@ -161,8 +153,8 @@ impl WriteTx {
 pub(super) fn insert(session: &SessionRow) -> Statement {
     sqlx::query(
         "INSERT INTO sessions (id, user_id, connection, site, host, device, address, place, ticket, created_at,
-             auth_time, expires_at, last_used_at, ended_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             auth_time, expires_at, last_used_at, ended_at, public_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(session.id.as_str())
     .bind(session.user_id.as_str())
@@ -178,9 +170,19 @@ pub(super) fn insert(session: &SessionRow) -> Statement {
     .bind(session.expires_at)
     .bind(session.last_used_at)
     .bind(session.ended_at)
+    .bind(public_session_id(&session.id))
 }
 
-fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
+/// What upstreams, people and operators know a session by: stable for the session, useless as a key to it.
+#[must_use]
+pub fn public_session_id(id: &str) -> String {
+    // An id is 16 bytes in base64url; what is hashed are the bytes.
+    let bytes = URL_SAFE_NO_PAD.decode(id).unwrap_or_else(|_| id.as_bytes().to_vec());
+    let digest = digest(&SHA256, &[b"menshen/sid".as_slice(), &bytes].concat());
+    URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
+}
+
+pub(super) fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
     Ok(SessionRow {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
@@ -202,10 +204,6 @@ fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
 // Written out, not `*`: a column that a newer node adds must not upset this node's prepared statements.
 const SELECT_BY_ID: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket, created_at,
      auth_time, expires_at, last_used_at, ended_at FROM sessions WHERE id = $1";
-
-const SELECT_LIVE_OF_USER: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket,
-     created_at, auth_time, expires_at, last_used_at, ended_at FROM sessions
-     WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id";
 
 /// A revocation outlives its session by more than nodes' clocks may differ.
 const CLOCK_DIFFERENCE: i64 = 60;
@@ -273,36 +271,25 @@ mod tests {
         assert!(store.end_session("s1", "logout", NOW).await.unwrap());
         assert_eq!(store.end_sessions_of("u_1", "everywhere", NOW + 1).await.unwrap(), 2);
         assert_eq!(store.end_sessions_of("u_1", "everywhere", NOW + 2).await.unwrap(), 0);
-        assert!(store.sessions_of("u_1", NOW).await.unwrap().is_empty());
     }
 
     #[tokio::test]
-    async fn listings_leave_out_what_has_ended_or_run_out() {
-        let store = with_sessions(&["s1", "s2"]).await;
-        let short = SessionRow {
-            expires_at: NOW + 10,
-            created_at: NOW + 1,
-            ..session("s3", "u_1")
-        };
-        store.insert_session(&short).await.unwrap();
+    async fn several_sessions_end_together() {
+        let store = with_sessions(&["s1", "s2", "s3"]).await;
         assert!(store.end_session("s1", "logout", NOW).await.unwrap());
-        let ids = |sessions: Vec<SessionRow>| sessions.into_iter().map(|session| session.id).collect::<Vec<_>>();
-        assert_eq!(ids(store.sessions_of("u_1", NOW + 9).await.unwrap()), ["s3", "s2"]);
-        assert_eq!(ids(store.sessions_of("u_1", NOW + 10).await.unwrap()), ["s2"]);
-        assert_eq!(store.sweep_sessions(NOW + 11).await.unwrap(), 1);
-        assert!(store.session("s3").await.unwrap().is_none());
+        let ended = store
+            .end_sessions(&["s1", "s2", "s3", "s4"], "operator", NOW + 1)
+            .await
+            .unwrap();
+        assert_eq!((ended, store.revocations_after(1).await.unwrap().len()), (2, 2));
     }
 
     #[tokio::test]
-    async fn a_use_moves_forward_only_and_not_after_the_end() {
+    async fn a_session_that_ran_out_is_swept() {
         let store = with_sessions(&["s1"]).await;
-        let last = async || store.session("s1").await.unwrap().unwrap().last_used_at;
-        store.touch_session("s1", NOW + 50).await.unwrap();
-        store.touch_session("s1", NOW + 20).await.unwrap();
-        assert_eq!(last().await, NOW + 50);
-        assert!(store.end_session("s1", "logout", NOW + 60).await.unwrap());
-        store.touch_session("s1", NOW + 70).await.unwrap();
-        assert_eq!(last().await, NOW + 50);
+        assert_eq!(store.sweep_sessions(NOW + 1000).await.unwrap(), 0);
+        assert_eq!(store.sweep_sessions(NOW + 1001).await.unwrap(), 1);
+        assert!(store.session("s1").await.unwrap().is_none());
     }
 
     #[tokio::test]
