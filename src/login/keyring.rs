@@ -98,8 +98,9 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         let wrapper = secret.map(Wrapper::new).transpose()?;
         let wanted = first_keys(wrapper.as_ref(), algorithm, now)?;
+        store.create_first_keys(&wanted).await?;
         let version = store.keys_version().await?;
-        let rows = store.create_first_keys(&wanted).await?;
+        let rows = store.keys().await?;
         self.take(&rows, wrapper.as_ref(), now)?;
         self.version.store(version, Ordering::Release);
         if rows.iter().any(|row| row.created_at == now) {
