@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, System};
 
+mod backup;
 pub mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -79,6 +80,10 @@ enum Verb {
     },
     /// Ask the running gateway whether it is ready: for container checks
     Health,
+    /// Write everything durable to one file, while the gateway runs
+    Backup(backup::Backup),
+    /// Fill an empty store from a backup, of either engine
+    Restore(backup::Restore),
     /// Make, list and rotate secrets and keys
     Keys {
         #[command(subcommand)]
@@ -134,6 +139,8 @@ pub fn main() -> ExitCode {
             explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
         }
         Verb::Health => health::run(&config::find(arguments.config, &System)),
+        Verb::Backup(asked) => backup::back_up(&asked, &config::find(arguments.config, &System), &mut out),
+        Verb::Restore(asked) => backup::restore(&asked, &config::find(arguments.config, &System), &mut out),
         Verb::Keys { verb } => keys::run(&verb, || config::find(arguments.config, &System), &mut out),
         Verb::Sessions { verb } => sessions::run(&verb, &config::find(arguments.config, &System), &mut out),
         Verb::Serve { upgrade } => serve::run(&config::find(arguments.config, &System), upgrade),

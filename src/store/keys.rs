@@ -186,6 +186,10 @@ impl KeyKind {
             Self::Signing => "signing",
         }
     }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
 }
 
 async fn all(tx: &mut WriteTx) -> Result<Vec<KeyRow>, StoreError> {
@@ -231,7 +235,7 @@ fn select() -> Statement {
 
 fn from_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
     let kind: &str = row.try_get("kind")?;
-    let kind = KeyKind::ALL.into_iter().find(|known| known.as_str() == kind);
+    let kind = KeyKind::parse(kind);
     Ok(KeyRow {
         id: row.try_get("id")?,
         kind: kind.ok_or_else(|| StoreError::Broken("a key of unknown kind".to_owned()))?,

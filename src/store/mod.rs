@@ -17,6 +17,7 @@
 //! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
 
 mod audit;
+mod backup;
 mod connect;
 mod error;
 mod identities;
@@ -38,6 +39,7 @@ use sqlx::query::Query;
 use sqlx::{Any, AnyPool, Row};
 
 pub use audit::AuditRow;
+pub use backup::{BackupError, Contents, examine};
 pub use error::StoreError;
 pub use identities::IdentityRow;
 pub use keys::{KeyKind, KeyRow, NewKey, Rotation};
@@ -220,6 +222,8 @@ impl std::fmt::Debug for WriteTx {
 }
 
 impl Lock {
+    const ALL: [Self; 4] = [Self::Keys, Self::People, Self::Revocations, Self::Audit];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Keys => "keys",
