@@ -5,12 +5,14 @@
 
 mod directory;
 mod mask;
+mod own_identities;
 mod phone;
 mod resolve;
 mod user_id;
 
 pub use directory::{Directory, Recognised, ResolveError, Resolved, WechatIdentity};
 pub use mask::{masked_name, masked_user};
+pub use own_identities::{Holder, UnbindError, may_unbind};
 pub use phone::{InvalidPhone, Phone};
 pub use resolve::{Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide};
 pub use user_id::{NoRandomness, looks_like_user_id, new_user_id};

@@ -18,6 +18,7 @@ use crate::login::device::{Device, DeviceKind};
 use crate::login::error::LoginError;
 use crate::login::scene::Scene;
 use crate::portal::Inner;
+use crate::portal::account::ACCOUNT;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::pages::{LandingPage, LoginPage, Tab, TicketView, Way, data_uri, draw, svg_data_uri};
@@ -48,9 +49,10 @@ pub(super) async fn login(
         .map(|rd| ReturnTo::parse(rd, &portal.gate, &context.own_origin()));
     if portal.signed_in(&context).is_some() && !switching {
         let target = match &rd {
-            // The portal's own host has no page behind its root: who is signed in there is told so.
+            // The portal's own host has no page behind its root but the person's own.
             Some(rd) if context.site.is_some() || !rd.is_local() => rd.as_str(),
             None if context.site.is_some() => "/",
+            _ if portal.has_account_page(&context) => ACCOUNT,
             _ => "/.menshen/logout",
         };
         return Ok(Redirect::to(target).into_response());

@@ -335,7 +335,10 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
 }
 
 /// A JSON body, a form, or nothing; true for a form.
-fn json_or_form<T: DeserializeOwned + Default>(headers: &HeaderMap, body: &[u8]) -> Result<(T, bool), Problem> {
+pub(super) fn json_or_form<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(T, bool), Problem> {
     if is(headers, "application/x-www-form-urlencoded") {
         let bytes = axum::http::Uri::builder()
             .path_and_query([b"/?", body].concat())

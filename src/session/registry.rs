@@ -17,7 +17,7 @@ use crate::session::seal::SealingRing;
 use crate::session::token::{Limits, Session, SessionId};
 use crate::session::unused::Unused;
 use crate::session::uses::Uses;
-use crate::store::{Revocation, RevocationKind, Store, StoreError, User};
+use crate::store::{Revocation, RevocationKind, SessionRow, Store, StoreError, User};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -209,6 +209,26 @@ impl Registry {
         self.revocations.add(Revoked::Session(session.id), session.expires_at);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// Ends a session of the registry everywhere; false if it had ended.
+    ///
+    /// # Errors
+    /// As for [`Registry::end`].
+    pub async fn end_listed(&self, row: &SessionRow, reason: &str) -> Result<bool, StoreError> {
+        let ended = self.store.end_session(&row.id, reason, self.clock.now()).await?;
+        self.metrics.sessions_ended(reason, u64::from(ended));
+        if let Some(id) = SessionId::parse(&row.id) {
+            self.revocations.add(Revoked::Session(id), row.expires_at);
+        }
+        self.changed.notify_one();
+        Ok(ended)
+    }
+
+    /// Somebody ended sessions in the store, `ended` of them: they are read at once.
+    pub fn ended_elsewhere(&self, reason: &str, ended: u64) {
+        self.metrics.sessions_ended(reason, ended);
+        self.changed.notify_one();
     }
 
     /// Ends all sessions of a person.

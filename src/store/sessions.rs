@@ -137,6 +137,30 @@ impl WriteTx {
         Ok(ended.len() as u64)
     }
 
+    /// Ends and revokes a user's sessions but `kept`: how many. The transaction holds [`Lock::Revocations`].
+    pub(crate) async fn end_other_sessions_of(
+        &mut self,
+        user_id: &str,
+        kept: &str,
+        reason: &str,
+        now: i64,
+    ) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND id <> $3 AND ended_at IS NULL
+             RETURNING id, expires_at",
+        )
+        .bind(user_id.to_owned())
+        .bind(now)
+        .bind(kept.to_owned());
+        let ended = self.fetch_all(query).await?;
+        for row in &ended {
+            let (id, expires_at): (&str, i64) = (row.try_get("id")?, row.try_get("expires_at")?);
+            self.revoke(RevocationKind::Session, id, reason, now, expires_at + CLOCK_DIFFERENCE)
+                .await?;
+        }
+        Ok(ended.len() as u64)
+    }
+
     /// When the last session of a user ends at the latest: how long a change of the user must be told.
     pub(crate) async fn last_session_end(&mut self, user_id: &str, now: i64) -> Result<i64, StoreError> {
         let query = sqlx::query("SELECT expires_at FROM sessions WHERE user_id = $1 ORDER BY expires_at DESC LIMIT 1")

@@ -8,8 +8,10 @@
     unreachable_pub
 )]
 
+mod account;
 mod api;
 mod attacks;
+mod backup;
 mod binary;
 mod chromium;
 mod ending;

@@ -10,6 +10,8 @@ use super::world::{PUBLIC_HOST, World};
 pub struct Phone<'w> {
     world: &'w World,
     persona: String,
+    /// Whose mini program it uses: that of the first connection, unless the code says another.
+    pub app_id: String,
     /// Of the last scan.
     pub handle: Option<String>,
     /// The answer to the last scan.
@@ -22,6 +24,7 @@ impl<'w> Phone<'w> {
         Self {
             world,
             persona: persona.to_owned(),
+            app_id: world.app_id().to_owned(),
             handle: None,
             shown: Value::Null,
         }
@@ -29,11 +32,7 @@ impl<'w> Phone<'w> {
 
     /// A fresh code of `wx.login`.
     pub fn login_code(&self) -> String {
-        let code = self
-            .world
-            .sandbox
-            .login_code(self.world.app_id(), &self.persona)
-            .unwrap();
+        let code = self.world.sandbox.login_code(&self.app_id, &self.persona).unwrap();
         self.world.keep_secret(&code);
         code
     }

@@ -210,11 +210,7 @@ impl World {
         }
         let path = path.display().to_string();
         let output = super::process::run(&[&["--config", &path], arguments].concat()).await;
-        Said {
-            code: output.status.code().expect("an exit code"),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Said::of(output)
     }
 
     /// The configuration of the next gateway, to be changed between two.
@@ -394,6 +390,15 @@ impl World {
 }
 
 impl Said {
+    /// Of a process that has ended by itself.
+    pub fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().expect("an exit code"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// What it wrote to standard output, if it ended with 0.
     #[track_caller]
     pub fn done(self) -> String {
