@@ -360,7 +360,7 @@ const FAILURES: [&str; 7] = [
 ];
 
 /// Reasons for which this node ends sessions; anything else is `other`.
-const SESSION_ENDS: [&str; 4] = ["logout", "logout_everywhere", "new_login", "not_me"];
+const SESSION_ENDS: [&str; 6] = ["logout", "logout_everywhere", "new_login", "not_me", "self", "unbound"];
 
 const RELOADS: [&str; 2] = ["applied", "refused"];
 
