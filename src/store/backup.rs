@@ -14,20 +14,18 @@
 //! out: they live for minutes, and none that was spent must come to life again.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 
-use aws_lc_rs::digest::{Context, SHA256};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::TryStreamExt;
 use secrecy::SecretSlice;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::schema::KNOWN;
-use super::{Engine, KeyKind, KeyRow, Lock, Statement, Store, StoreError, WriteTx, bounded};
+use super::{Engine, KeyKind, KeyRow, Lock, Store, StoreError, WriteTx, bounded};
+use lines::{Item, Reader, Summing};
+use tables::{Cell, LEFT_OUT, TABLES, Table, bind};
+
+mod lines;
+mod tables;
 
 /// What is in a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,61 +66,6 @@ pub enum BackupError {
     NotEmpty(BTreeMap<&'static str, u64>),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    format: String,
-    version: u32,
-    schema: i64,
-    menshen: String,
-    made_at: i64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct TableHead {
-    table: String,
-    columns: Vec<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Tail {
-    end: End,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct End {
-    rows: u64,
-    sha256: String,
-}
-
-/// What a column holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bytes,
-    Number,
-    Text,
-}
-
-/// A table of the store; what it refers to stands before it.
-#[derive(Debug, PartialEq, Eq)]
-struct Table {
-    name: &'static str,
-    columns: &'static [(&'static str, Kind)],
-}
-
-/// One value on its way into the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Cell {
-    Bytes(Option<Vec<u8>>),
-    Number(Option<i64>),
-    Text(Option<String>),
-}
-
-/// What a backup says, one after another.
-enum Item {
-    Table(&'static Table, Vec<usize>),
-    Row(Vec<Cell>),
-}
-
 impl Store {
     /// Writes everything durable to `out`, as it was at one moment; `progress` is told how many rows are written. Others
     /// go on working.
@@ -136,39 +79,23 @@ impl Store {
         mut progress: impl FnMut(u64),
     ) -> Result<Contents, BackupError> {
         let mut writer = Summing::new(out);
-        writer.line(&Head {
-            format: FORMAT.to_owned(),
-            version: VERSION,
-            schema: KNOWN,
-            menshen: env!("CARGO_PKG_VERSION").to_owned(),
-            made_at: now,
-        })?;
+        writer.begin(now)?;
         let mut tx = self.snapshot().await?;
         let mut rows = BTreeMap::new();
         let mut all = 0;
         for table in TABLES {
-            writer.line(&TableHead {
-                table: table.name.to_owned(),
-                columns: table.columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            })?;
+            writer.turn_to(table)?;
             let mut count = 0;
             let mut stream = sqlx::query(AssertSqlSafe(table.select())).fetch(&mut *tx);
             while let Some(row) = bounded(async { Ok(stream.try_next().await?) }).await? {
-                writer.line(&table.values(&row)?)?;
+                writer.row(&table.values(&row)?)?;
                 count += 1;
                 progress(all + count);
             }
             all += count;
             rows.insert(table.name, count);
         }
-        let sha256 = writer.sum();
-        writer.line(&Tail {
-            end: End {
-                rows: all,
-                sha256: sha256.clone(),
-            },
-        })?;
-        writer.out.flush()?;
+        let sha256 = writer.end(all)?;
         Ok(Contents {
             made_at: now,
             rows,
@@ -410,380 +337,8 @@ impl<'t> Filling<'t> {
     }
 }
 
-impl Table {
-    fn select(&self) -> String {
-        let columns: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-        format!("SELECT {} FROM {}", columns.join(", "), self.name)
-    }
-
-    fn insert(&self, columns: &[usize], rows: usize) -> String {
-        let names: Vec<&str> = columns.iter().map(|at| self.columns[*at].0).collect();
-        let width = columns.len();
-        let row = |row: usize| {
-            let places: Vec<String> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
-            format!("({})", places.join(", "))
-        };
-        let values: Vec<String> = (0..rows).map(row).collect();
-        format!(
-            "INSERT INTO {} ({}) VALUES {}",
-            self.name,
-            names.join(", "),
-            values.join(", ")
-        )
-    }
-
-    fn values(&self, row: &AnyRow) -> Result<Vec<Value>, StoreError> {
-        let value = |(name, kind): &(&str, Kind)| {
-            Ok(match kind {
-                Kind::Text => row.try_get::<Option<String>, _>(*name)?.map(Value::from),
-                Kind::Number => row.try_get::<Option<i64>, _>(*name)?.map(Value::from),
-                Kind::Bytes => row
-                    .try_get::<Option<Vec<u8>>, _>(*name)?
-                    .map(|bytes| Value::from(STANDARD.encode(bytes))),
-            }
-            .unwrap_or(Value::Null))
-        };
-        self.columns.iter().map(value).collect()
-    }
-
-    fn cell(&self, column: usize, value: Value) -> Option<Cell> {
-        Some(match (self.columns[column].1, value) {
-            (Kind::Text, Value::Null) => Cell::Text(None),
-            (Kind::Text, Value::String(text)) => Cell::Text(Some(text)),
-            (Kind::Number, Value::Null) => Cell::Number(None),
-            (Kind::Number, Value::Number(number)) => Cell::Number(Some(number.as_i64()?)),
-            (Kind::Bytes, Value::Null) => Cell::Bytes(None),
-            (Kind::Bytes, Value::String(text)) => Cell::Bytes(Some(STANDARD.decode(text).ok()?)),
-            _ => return None,
-        })
-    }
-}
-
-fn bind(query: Statement, cell: Cell) -> Statement {
-    match cell {
-        Cell::Bytes(value) => query.bind(value),
-        Cell::Number(value) => query.bind(value),
-        Cell::Text(value) => query.bind(value),
-    }
-}
-
-/// Lines that are summed as they are written.
-struct Summing<'o, W> {
-    out: &'o mut W,
-    sum: Context,
-}
-
-impl<'o, W: Write> Summing<'o, W> {
-    fn new(out: &'o mut W) -> Self {
-        Self {
-            out,
-            sum: Context::new(&SHA256),
-        }
-    }
-
-    fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        self.sum.update(&line);
-        self.out.write_all(&line)
-    }
-
-    fn sum(&self) -> String {
-        hex(self.sum.clone())
-    }
-}
-
-/// Reads a backup line by line.
-struct Reader<R> {
-    from: R,
-    sum: Context,
-    line: u64,
-    all: u64,
-    head: Head,
-    table: Option<(&'static Table, Vec<usize>)>,
-    rows: BTreeMap<&'static str, u64>,
-    end: Option<String>,
-}
-
-impl<R: BufRead> Reader<R> {
-    fn open(from: R) -> Result<Self, BackupError> {
-        let mut reader = Self {
-            from,
-            sum: Context::new(&SHA256),
-            line: 0,
-            all: 0,
-            head: Head {
-                format: String::new(),
-                version: 0,
-                schema: 0,
-                menshen: String::new(),
-                made_at: 0,
-            },
-            table: None,
-            rows: BTreeMap::new(),
-            end: None,
-        };
-        let line = reader.read_line()?;
-        reader.head = serde_json::from_slice(&line).map_err(|_| BackupError::Foreign)?;
-        if reader.head.format != FORMAT {
-            return Err(BackupError::Foreign);
-        }
-        if reader.head.version > VERSION || reader.head.schema > KNOWN {
-            return Err(BackupError::Newer(reader.head.menshen));
-        }
-        reader.sum.update(&line);
-        Ok(reader)
-    }
-
-    fn next(&mut self) -> Result<Option<Item>, BackupError> {
-        let line = self.read_line()?;
-        if line.first() == Some(&b'[') {
-            self.sum.update(&line);
-            return self.row(&line).map(|row| Some(Item::Row(row)));
-        }
-        if let Ok(tail) = serde_json::from_slice::<Tail>(&line) {
-            let sum = hex(self.sum.clone());
-            if tail.end.rows != self.all || tail.end.sha256 != sum {
-                return Err(self.damaged("the checksum is another"));
-            }
-            if !self.from.fill_buf()?.is_empty() {
-                return Err(self.damaged("it goes on after its end"));
-            }
-            if self.head.schema == KNOWN && self.rows.len() != TABLES.len() {
-                return Err(self.damaged("a table is missing"));
-            }
-            self.end = Some(sum);
-            return Ok(None);
-        }
-        self.sum.update(&line);
-        let head: TableHead = serde_json::from_slice(&line).map_err(|_| self.damaged("a line that says nothing"))?;
-        let table = TABLES.iter().find(|table| table.name == head.table);
-        let table = table.ok_or(self.damaged("an unknown table"))?;
-        let place = |name: &String| table.columns.iter().position(|(known, _)| known == name);
-        let columns: Option<Vec<usize>> = head.columns.iter().map(place).collect();
-        let columns = columns.ok_or(self.damaged("an unknown column"))?;
-        if self.rows.insert(table.name, 0).is_some() {
-            return Err(self.damaged("a table for the second time"));
-        }
-        self.table = Some((table, columns.clone()));
-        Ok(Some(Item::Table(table, columns)))
-    }
-
-    fn row(&mut self, line: &[u8]) -> Result<Vec<Cell>, BackupError> {
-        let values: Vec<Value> = serde_json::from_slice(line).map_err(|_| self.damaged("no JSON"))?;
-        let (table, columns) = self.table.as_ref().ok_or(self.damaged("a row without a table"))?;
-        if values.len() != columns.len() {
-            return Err(self.damaged("a row of another length"));
-        }
-        let cells = columns
-            .iter()
-            .zip(values)
-            .map(|(column, value)| table.cell(*column, value));
-        let cells: Option<Vec<Cell>> = cells.collect();
-        let cells = cells.ok_or(self.damaged("a value of another type"))?;
-        *self.rows.entry(table.name).or_default() += 1;
-        self.all += 1;
-        Ok(cells)
-    }
-
-    fn contents(self) -> Result<Contents, BackupError> {
-        let sha256 = self.end.ok_or(BackupError::Damaged {
-            line: self.line,
-            what: "it ends too early",
-        })?;
-        Ok(Contents {
-            made_at: self.head.made_at,
-            rows: self.rows,
-            sha256,
-        })
-    }
-
-    fn read_line(&mut self) -> Result<Vec<u8>, BackupError> {
-        self.line += 1;
-        let mut line = Vec::new();
-        (&mut self.from).take(LONGEST_LINE).read_until(b'\n', &mut line)?;
-        match line.last() {
-            Some(b'\n') => Ok(line),
-            _ if self.line == 1 => Err(BackupError::Foreign),
-            _ => Err(self.damaged("it ends too early")),
-        }
-    }
-
-    const fn damaged(&self, what: &'static str) -> BackupError {
-        BackupError::Damaged { line: self.line, what }
-    }
-}
-
-fn hex(context: Context) -> String {
-    use std::fmt::Write as _;
-    context
-        .finish()
-        .as_ref()
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
-}
-
-const FORMAT: &str = "menshen-backup";
-const VERSION: u32 = 1;
-/// A row of the largest column that the gateway writes is a hundredth of this.
-const LONGEST_LINE: u64 = 16 * 1024 * 1024;
 /// Rows in one statement: the widest table stays below the engines' number of bound values.
 const ROWS_AT_ONCE: usize = 100;
-
-/// Lives for minutes; emptied by a restoration.
-const LEFT_OUT: [&str; 2] = ["tickets", "handoffs"];
-
-const fn number(name: &'static str) -> (&'static str, Kind) {
-    (name, Kind::Number)
-}
-
-const fn text(name: &'static str) -> (&'static str, Kind) {
-    (name, Kind::Text)
-}
-
-const fn bytes(name: &'static str) -> (&'static str, Kind) {
-    (name, Kind::Bytes)
-}
-
-/// Counters first: what follows is numbered after them. Then users before what is theirs.
-const TABLES: &[Table] = &[
-    Table {
-        name: "counters",
-        columns: &[text("name"), number("value")],
-    },
-    Table {
-        name: "keys",
-        columns: &[
-            number("id"),
-            text("kind"),
-            text("algorithm"),
-            bytes("material"),
-            number("wrapped"),
-            number("created_at"),
-            number("active_from"),
-            number("retired_at"),
-        ],
-    },
-    Table {
-        name: "users",
-        columns: &[
-            text("id"),
-            text("username"),
-            text("username_key"),
-            text("name"),
-            text("picture"),
-            text("phone"),
-            text("email"),
-            text("groups_json"),
-            text("attributes_json"),
-            number("disabled"),
-            number("created_at"),
-            number("updated_at"),
-            number("last_login_at"),
-            text("password_hash"),
-            number("service"),
-        ],
-    },
-    Table {
-        name: "identities",
-        columns: &[
-            text("app_id"),
-            text("openid"),
-            text("open_platform"),
-            text("unionid"),
-            text("user_id"),
-            number("created_at"),
-        ],
-    },
-    Table {
-        name: "bind_codes",
-        columns: &[
-            text("id"),
-            text("user_id"),
-            text("hash"),
-            number("created_at"),
-            number("expires_at"),
-            number("used_at"),
-        ],
-    },
-    Table {
-        name: "proof_failures",
-        columns: &[text("user_id"), text("method"), number("failures"), number("since")],
-    },
-    Table {
-        name: "sessions",
-        columns: &[
-            text("id"),
-            text("user_id"),
-            text("connection"),
-            text("site"),
-            text("host"),
-            text("device"),
-            text("address"),
-            text("place"),
-            text("ticket"),
-            number("created_at"),
-            number("auth_time"),
-            number("expires_at"),
-            number("last_used_at"),
-            number("ended_at"),
-            text("parent"),
-            text("public_id"),
-        ],
-    },
-    Table {
-        name: "tokens",
-        columns: &[
-            text("id"),
-            text("kind"),
-            bytes("hash"),
-            text("user_id"),
-            text("label"),
-            text("sites_json"),
-            text("connection"),
-            text("session_id"),
-            number("auth_time"),
-            number("created_at"),
-            number("expires_at"),
-            number("last_used_at"),
-            number("used_at"),
-            number("revoked_at"),
-        ],
-    },
-    Table {
-        name: "revocations",
-        columns: &[
-            number("seq"),
-            text("kind"),
-            text("subject"),
-            text("reason"),
-            number("at"),
-            number("keep_until"),
-        ],
-    },
-    Table {
-        name: "audit",
-        columns: &[
-            number("seq"),
-            text("kind"),
-            number("at"),
-            text("request_id"),
-            text("user_id"),
-            text("connection"),
-            text("ticket_hash"),
-            text("browser_address"),
-            text("phone_address"),
-            text("browser_device"),
-            text("phone_device"),
-            text("reason"),
-            text("details"),
-        ],
-    },
-];
 
 #[cfg(test)]
 #[path = "backup_tests.rs"]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::fixtures::{self, NOW, TestStore, scan, session};
+use super::super::schema::KNOWN;
 use super::super::{AuditRow, NewKey, RevocationKind, Rotation};
 use super::*;
 
