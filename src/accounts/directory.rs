@@ -113,6 +113,10 @@ impl Directory {
         Self { store }
     }
 
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The user with this id.
     ///
     /// # Errors

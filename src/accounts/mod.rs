@@ -6,6 +6,7 @@
 mod binding;
 mod directory;
 mod mask;
+mod own_identities;
 mod phone;
 pub mod proof;
 mod resolve;
@@ -14,6 +15,7 @@ mod user_id;
 pub use binding::{ATTEMPTS_AT_A_TICKET, BindError, Choosing, Claim, PROOF_WINDOW};
 pub use directory::{Directory, Recognised, ResolveError, Resolved, WechatIdentity};
 pub use mask::{masked_name, masked_user};
+pub use own_identities::{Holder, UnbindError, may_unbind};
 pub use phone::{InvalidPhone, Phone};
 pub use resolve::{Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide, decide_proven};
 pub use user_id::{NoRandomness, looks_like_user_id, new_user_id};

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, System};
 
+mod backup;
 pub mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -25,6 +26,7 @@ mod operator;
 mod sandbox;
 mod serve;
 mod service_manager;
+mod sessions;
 mod tokens;
 
 /// A gate in front of web applications: people sign in with a WeChat mini-program code, applications get signed
@@ -81,10 +83,19 @@ enum Verb {
     },
     /// Ask the running gateway whether it is ready: for container checks
     Health,
-    /// Make secrets and keys
+    /// Write everything durable to one file, while the gateway runs
+    Backup(backup::Backup),
+    /// Fill an empty store from a backup, of either engine
+    Restore(backup::Restore),
+    /// Make, list and rotate secrets and keys
     Keys {
         #[command(subcommand)]
-        verb: KeysVerb,
+        verb: keys::Verb,
+    },
+    /// See who is signed in where, and end it
+    Sessions {
+        #[command(subcommand)]
+        verb: sessions::Verb,
     },
     /// Make, list and revoke bearer tokens of people and programs
     Tokens {
@@ -105,12 +116,6 @@ enum Verb {
         #[arg(long, default_value = "sandbox", value_name = "TEXT")]
         app_secret: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysVerb {
-    /// Print a new secret for server.secret
-    Secret,
 }
 
 /// Runs the command line of this process.
@@ -144,9 +149,12 @@ pub fn main() -> ExitCode {
             explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
         }
         Verb::Health => health::run(&config::find(arguments.config, &System)),
-        Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
         Verb::Tokens { verb } => tokens::run(&verb, &config::find(arguments.config, &System), &mut out),
         Verb::Login(options) => login::run(&options, &mut out),
+        Verb::Backup(asked) => backup::back_up(&asked, &config::find(arguments.config, &System), &mut out),
+        Verb::Restore(asked) => backup::restore(&asked, &config::find(arguments.config, &System), &mut out),
+        Verb::Keys { verb } => keys::run(&verb, || config::find(arguments.config, &System), &mut out),
+        Verb::Sessions { verb } => sessions::run(&verb, &config::find(arguments.config, &System), &mut out),
         Verb::Serve { upgrade } => serve::run(&config::find(arguments.config, &System), upgrade),
         #[cfg(feature = "sandbox")]
         Verb::Demo { listen } => demo::run(listen, &mut out),

@@ -171,6 +171,11 @@ impl SigningKey {
         Ok(Zeroizing::new(der))
     }
 
+    /// What the key set and every assertion call it.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
     /// A key from its PKCS#8 bytes, signing from `active_from` (Unix seconds) on. The `kid` is the RFC 7638 thumbprint.
     ///
     /// # Errors

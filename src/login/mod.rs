@@ -107,6 +107,7 @@ impl Login {
             self.store.sweep_tokens(now - TICKET_REMAINS).await?;
             self.store.sweep_revocations(now).await?;
             self.store.sweep_handoffs(now - TICKET_REMAINS).await?;
+            keyring::sweep(&self.store, &self.settings, now).await?;
             self.store.sweep_audit(now - keep).await
         };
         if let Err(error) = swept.await {

@@ -14,6 +14,7 @@ use crate::portal::code::Code;
 use crate::portal::problem::Problem;
 use crate::portal::texts::negotiate;
 use crate::session::cache::CachedSession;
+use crate::session::cookie::LANGUAGE_COOKIE;
 
 /// One request, read once. Shared by extension.
 #[derive(Debug, Clone)]
@@ -141,14 +142,24 @@ impl RequestContext {
     }
 }
 
-/// The language of an answer.
+/// The language of an answer: the operator's, else the person's own choice on this host, else what the browser asks for.
 pub fn locale(headers: &HeaderMap, configured: Option<Locale>) -> Locale {
     negotiate(
         headers
             .get(header::ACCEPT_LANGUAGE)
             .and_then(|value| value.to_str().ok()),
-        configured,
+        configured.or_else(|| chosen(headers)),
     )
+}
+
+/// What the language cookie says. It decides nothing but words: one that a neighbour planted does no harm.
+fn chosen(headers: &HeaderMap) -> Option<Locale> {
+    let lines = headers.get_all(header::COOKIE).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(LANGUAGE_COOKIE)?.strip_prefix('='))
+        .and_then(Locale::of_tag)
 }
 
 /// `User-Agent`, or nothing.
@@ -162,4 +173,28 @@ pub fn user_agent(headers: &HeaderMap) -> &str {
 /// Path and query of a request.
 pub fn target(uri: &Uri) -> &str {
     uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_operator_decides_the_language_then_the_person_then_the_browser() {
+        let table = [
+            (None, "a=1; menshen-language=ja", Locale::Ja),
+            (Some(Locale::ZhTw), "menshen-language=ja", Locale::ZhTw),
+            (None, "menshen-language=xx", Locale::En),
+            (None, "xmenshen-language=ja; menshen-languages=ja", Locale::En),
+            (None, "menshen-language=zh-CN;b=2", Locale::ZhCn),
+        ];
+        for (configured, cookie, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_LANGUAGE, "en".parse().unwrap());
+            headers.insert(header::COOKIE, cookie.parse().unwrap());
+            assert_eq!(locale(&headers, configured), expected, "{cookie}");
+        }
+    }
 }

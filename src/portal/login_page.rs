@@ -18,6 +18,7 @@ use crate::login::codes::Picture;
 use crate::login::device::{Device, DeviceKind};
 use crate::login::error::LoginError;
 use crate::login::scene::Scene;
+use crate::portal::account::ACCOUNT;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::handoff::Wish;
@@ -273,9 +274,10 @@ impl Inner {
                 }
                 Some(self.login.hand_on(&signed_in.session, handoff).await?)
             }
-            // The portal's own host has no page behind its root: who is signed in there is told so.
+            // The portal's own host has no page behind its root but the person's own.
             Some(Destination::Place(place)) if context.site.is_some() || !place.is_local() => Some(place.to_string()),
             None if context.site.is_some() => Some("/".to_owned()),
+            _ if self.has_account_page(context) => Some(ACCOUNT.to_owned()),
             _ => Some("/.menshen/logout".to_owned()),
         })
     }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use axum::response::{Html, IntoResponse, Redirect};
 use serde::Deserialize;
 
+use crate::portal::account::ACCOUNT;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::login_page::set_cookies;
 use crate::portal::pages::{LoggedOutPage, LogoutPage};
@@ -42,10 +43,10 @@ pub(super) async fn ask(
     };
     let person = &cached.session.person;
     let name = person.name.as_deref().or(person.username.as_deref());
-    let back_url = if context.site.is_some() {
-        "/"
-    } else {
-        "/.menshen/logout"
+    let back_url = match context.site {
+        Some(_) => "/",
+        None if portal.has_account_page(&context) => ACCOUNT,
+        None => "/.menshen/logout",
     };
     Html(LogoutPage { shell, name, back_url }.render()).into_response()
 }

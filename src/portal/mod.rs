@@ -30,6 +30,7 @@ use crate::session::cache::CachedSession;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 
+mod account;
 mod app;
 mod bind;
 pub mod branding;
@@ -111,6 +112,10 @@ impl Portal {
             .route("/.menshen/app/token", post(app::refresh))
             .route("/.menshen/userinfo", get(userinfo::userinfo))
             .route("/.menshen/logout", get(logout::ask).post(logout::logout))
+            .route("/.menshen/account", get(account::page))
+            .route("/.menshen/account/sessions", post(account::sign_out_there))
+            .route("/.menshen/account/identities", post(account::unbind))
+            .route("/.menshen/account/language", post(account::language))
             .route("/.menshen/jwks.json", get(files::jwks))
             .route("/.menshen/assets/{name}", get(files::asset))
             .route("/.menshen/phone/scan", post(phone::scan))

@@ -20,6 +20,7 @@ use crate::identity::outgoing::PlanError;
 use crate::login::keyring::KeyringError;
 use crate::portal::branding::BrandingError;
 use crate::proxy::admin::Status;
+use crate::proxy::follow_keys;
 use crate::proxy::front::{BindError, Door, Part};
 use crate::proxy::handover::Inherited;
 use crate::proxy::hooks::Hooks;
@@ -255,11 +256,17 @@ impl Gateway {
         let until = stopping.clone();
         self.tasks
             .push(tokio::spawn(async move { registry.follow(until).await }));
+        let (registry, until) = (Arc::clone(&self.snapshot.load().registry), stopping.clone());
+        self.tasks
+            .push(tokio::spawn(async move { registry.write_uses(until).await }));
+        let (snapshot, resources) = (Arc::clone(&self.snapshot), Arc::clone(&self.resources));
+        self.tasks
+            .push(tokio::spawn(follow_keys::follow(snapshot, resources, stopping.clone())));
         self.tasks
             .push(tokio::spawn(keep_clean(Arc::clone(&self.snapshot), stopping.clone())));
-        let (store, snapshot) = (self.resources.store.clone(), Arc::clone(&self.snapshot));
+        let (resources, snapshot) = (Arc::clone(&self.resources), Arc::clone(&self.snapshot));
         self.tasks
-            .push(tokio::spawn(neighbours::follow(store, snapshot, stopping.clone())));
+            .push(tokio::spawn(neighbours::follow(resources, snapshot, stopping.clone())));
     }
 
     fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>) {

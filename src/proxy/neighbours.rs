@@ -10,23 +10,24 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::proxy::resources::Resources;
 use crate::proxy::snapshot::Snapshot;
-use crate::store::{Change, Changes, Store, StoreError};
+use crate::store::{Change, Changes, StoreError};
 
 /// Wakes whoever waits on this node for what another one changed, until `stopping` says true.
-pub async fn follow(store: Store, snapshot: Arc<ArcSwap<Snapshot>>, mut stopping: watch::Receiver<bool>) {
+pub async fn follow(resources: Arc<Resources>, snapshot: Arc<ArcSwap<Snapshot>>, mut stopping: watch::Receiver<bool>) {
     let mut failing = false;
     loop {
         let told = async {
-            let Some(mut changes) = store.changes().await? else {
+            let Some(mut changes) = resources.store.changes().await? else {
                 return Ok::<(), StoreError>(());
             };
             if std::mem::take(&mut failing) {
                 info!("the store tells again what other nodes change");
             }
             // What was told before somebody listened.
-            wake(&snapshot.load(), &Change::Unknown);
-            wake_by(&mut changes, &snapshot).await
+            wake(&resources, &snapshot.load(), &Change::Unknown);
+            wake_by(&mut changes, &resources, &snapshot).await
         };
         let ended = tokio::select! {
             ended = told => ended,
@@ -48,22 +49,23 @@ pub async fn follow(store: Store, snapshot: Arc<ArcSwap<Snapshot>>, mut stopping
     }
 }
 
-async fn wake_by(changes: &mut Changes, snapshot: &ArcSwap<Snapshot>) -> Result<(), StoreError> {
+async fn wake_by(changes: &mut Changes, resources: &Resources, snapshot: &ArcSwap<Snapshot>) -> Result<(), StoreError> {
     loop {
         let change = changes.next().await?;
-        wake(&snapshot.load(), &change);
+        wake(resources, &snapshot.load(), &change);
     }
 }
 
-fn wake(snapshot: &Snapshot, change: &Change) {
+fn wake(resources: &Resources, snapshot: &Snapshot, change: &Change) {
     let login = &snapshot.portal.inner().login;
     match change {
         Change::Ticket(id) => login.waiters.wake(id),
         Change::Revocations => login.revocations_changed.notify_one(),
-        Change::Keys => {}
+        Change::Keys => resources.keys_changed.notify_one(),
         Change::Unknown => {
             login.waiters.wake_all();
             login.revocations_changed.notify_one();
+            resources.keys_changed.notify_one();
         }
     }
 }

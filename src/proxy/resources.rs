@@ -18,7 +18,7 @@ use crate::config::settings::{Connection, Wechat};
 use crate::gate::Gate;
 use crate::login::Login;
 use crate::login::codes::Codes;
-use crate::login::keyring::Keyring;
+use crate::login::keyring::{Keyring, KeyringError};
 use crate::login::limits::Limits;
 use crate::login::waiters::Waiters;
 use crate::portal::branding::Branding;
@@ -47,6 +47,8 @@ pub struct Resources {
     pub auditor: Auditor,
     /// How often.
     pub metrics: Arc<Metrics>,
+    /// Wakes [`follow`](crate::proxy::follow_keys::follow), which otherwise looks once a second.
+    pub keys_changed: Notify,
     stopping: AtomicBool,
     /// Numbers for the connection pools of upstreams.
     groups: AtomicUsize,
@@ -66,6 +68,7 @@ impl Resources {
             auditor: Auditor::start(store.clone()).counted_by(Arc::clone(&metrics)),
             store,
             metrics,
+            keys_changed: Notify::new(),
             stopping: AtomicBool::new(false),
             groups: AtomicUsize::new(0),
         })
@@ -93,13 +96,7 @@ impl Resources {
     ) -> Result<Snapshot, StartError> {
         let settings = Arc::new(settings);
         let branding = Branding::read(&settings.branding)?;
-        let keyring = match former {
-            Some(former) if has_same_keys(&former.settings, &settings) => former.keyring.clone(),
-            _ => {
-                let secret = settings.server.secret.as_ref();
-                Keyring::open(&self.store, secret, settings.identity.algorithm, self.clock.now()).await?
-            }
-        };
+        let keyring = self.keyring(&settings, former).await?;
         let names = CookieNames::new(&settings);
         let ring = Arc::clone(&keyring.sealing);
         let (registry, changed) = match former {
@@ -145,6 +142,18 @@ impl Resources {
             generation: former.map_or(1, |former| former.generation + 1),
         };
         Ok(Snapshot::new(parts)?)
+    }
+
+    async fn keyring(&self, settings: &Settings, former: Option<&Snapshot>) -> Result<Keyring, KeyringError> {
+        let (secret, algorithm) = (settings.server.secret.as_ref(), settings.identity.algorithm);
+        let now = self.clock.now();
+        let Some(former) = former else {
+            return Keyring::open(&self.store, secret, algorithm, now).await;
+        };
+        if !has_same_keys(&former.settings, settings) {
+            former.keyring.reopen(&self.store, secret, algorithm, now).await?;
+        }
+        Ok(former.keyring.clone())
     }
 
     fn login(

@@ -73,6 +73,12 @@ impl CookieNames {
         self.cookie(self.handoff.clone(), value, HANDOFF).to_string()
     }
 
+    /// `Set-Cookie` of the language that a person chose on this host, a BCP 47 tag; kept for a year.
+    pub fn set_language(&self, tag: &str) -> String {
+        self.cookie(LANGUAGE_COOKIE.to_owned(), tag.to_owned(), YEAR)
+            .to_string()
+    }
+
     /// `Set-Cookie` of a ticket, sent back to that ticket's addresses only.
     pub fn set_ticket(&self, id: &str, token: String, max_age: i64) -> String {
         self.cookie(self.ticket.clone(), token, max_age)
@@ -103,6 +109,8 @@ fn ticket_path(id: &str) -> String {
 
 /// Seconds that a person may take to log in at `public_url`.
 const HANDOFF: i64 = 600;
+/// The language that a person chose. No secret and no decision hangs on it, so that its name is the same everywhere.
+pub const LANGUAGE_COOKIE: &str = "menshen-language";
 const YEAR: i64 = 365 * 24 * 60 * 60;
 
 #[cfg(test)]

@@ -9,3 +9,4 @@ pub mod seal;
 pub mod token;
 pub mod tokens;
 pub mod unused;
+pub mod uses;

@@ -17,7 +17,8 @@ use crate::session::seal::SealingRing;
 use crate::session::token::{Limits, Session, SessionId};
 use crate::session::tokens::Tokens;
 use crate::session::unused::Unused;
-use crate::store::{Revocation, RevocationKind, Store, StoreError, User};
+use crate::session::uses::Uses;
+use crate::store::{Revocation, RevocationKind, SessionRow, Store, StoreError, User};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -37,6 +38,7 @@ pub struct Registry {
     metrics: Arc<Metrics>,
     unused: Arc<Unused>,
     tokens: Arc<Tokens>,
+    uses: Arc<Uses>,
 }
 
 /// What became of a session cookie.
@@ -76,6 +78,7 @@ impl Registry {
             metrics,
             unused: Arc::default(),
             tokens: Arc::new(tokens),
+            uses: Arc::default(),
         }
     }
 
@@ -101,6 +104,7 @@ impl Registry {
             metrics: Arc::clone(&self.metrics),
             unused: Arc::clone(&self.unused),
             tokens: Arc::clone(&self.tokens),
+            uses: Arc::clone(&self.uses),
         }
     }
 
@@ -136,6 +140,7 @@ impl Registry {
             .find(&self.ring, &self.revocations, self.limits, name, host, cookie, now)
         {
             Found::Live(session) => Lookup::Live(session),
+            Found::Dead if self.ring.may_be_newer(cookie, now) => Lookup::Unverifiable,
             Found::Dead => Lookup::Dead,
             Found::Outdated(session) => self.read_again(host, cookie, *session, now).await,
         };
@@ -179,12 +184,14 @@ impl Registry {
         !self.revocations.changed_since(&found.session, since)
     }
 
-    /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough.
+    /// A new cookie value for a session whose idle limit starts anew; `None` while the old one is good enough. A renewal
+    /// is also how the registry learns of a use.
     pub fn renew(&self, session: &Session, host: &str) -> Option<String> {
         let now = self.clock.now();
         if !session.wants_renewal(self.limits, now) {
             return None;
         }
+        self.uses.note(session.id, now);
         let renewed = Session {
             renewed_at: now,
             ..session.clone()
@@ -193,6 +200,11 @@ impl Registry {
             .seal(&self.ring, &self.cookie_name, host, now)
             .inspect_err(|error| error!(%error, "session cookie not renewed"))
             .ok()
+    }
+
+    /// Writes when sessions were last used, until `shutdown` says true.
+    pub async fn write_uses(&self, shutdown: watch::Receiver<bool>) {
+        self.uses.write(&self.store, shutdown).await;
     }
 
     /// Ends one session, and what came from the same login on other hosts, everywhere.
@@ -222,6 +234,26 @@ impl Registry {
         self.revocations.add(Revoked::Session(session.id), session.expires_at);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// Ends a session of the registry everywhere; false if it had ended.
+    ///
+    /// # Errors
+    /// As for [`Registry::end`].
+    pub async fn end_listed(&self, row: &SessionRow, reason: &str) -> Result<bool, StoreError> {
+        let ended = self.store.end_session(&row.id, reason, self.clock.now()).await?;
+        self.metrics.sessions_ended(reason, u64::from(ended));
+        if let Some(id) = SessionId::parse(&row.id) {
+            self.revocations.add(Revoked::Session(id), row.expires_at);
+        }
+        self.changed.notify_one();
+        Ok(ended)
+    }
+
+    /// Somebody ended sessions in the store, `ended` of them: they are read at once.
+    pub fn ended_elsewhere(&self, reason: &str, ended: u64) {
+        self.metrics.sessions_ended(reason, ended);
+        self.changed.notify_one();
     }
 
     /// Ends all sessions of a person.

@@ -6,6 +6,7 @@
 //! compression, which would have to happen before authentication (CVE-2024-28122 and its class).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -31,6 +32,8 @@ pub enum Purpose {
 #[derive(Debug)]
 pub struct SealingRing {
     keys: ArcSwap<Vec<SealingKey>>,
+    /// When it was last known that there is no other key, in Unix seconds.
+    read_at: AtomicI64,
 }
 
 /// One key of the ring.
@@ -59,6 +62,7 @@ impl SealingRing {
     pub fn new(keys: Vec<SealingKey>) -> Self {
         let ring = Self {
             keys: ArcSwap::default(),
+            read_at: AtomicI64::new(i64::MIN),
         };
         ring.replace(keys);
         ring
@@ -68,6 +72,29 @@ impl SealingRing {
     pub fn replace(&self, mut keys: Vec<SealingKey>) {
         keys.sort_by_key(|key| (key.active_from, key.id));
         self.keys.store(Arc::new(keys));
+    }
+
+    /// The keys were read completely at `now` (Unix seconds).
+    pub fn mark_read(&self, now: i64) {
+        self.read_at.fetch_max(now, Ordering::AcqRel);
+    }
+
+    /// Whether a token that does not open may be sealed with a key that this node has not heard of: it names an unknown
+    /// key, and the keys were last read so long ago that a newer one may be in use elsewhere.
+    pub fn may_be_newer(&self, token: &[u8], now: i64) -> bool {
+        if token.len() > MAX_TOKEN || now.saturating_sub(self.read_at.load(Ordering::Acquire)) < SEALING_NOTICE {
+            return false;
+        }
+        let id = URL_SAFE_NO_PAD
+            .decode(token)
+            .ok()
+            .filter(|bytes| bytes.first() == Some(&VERSION))
+            .and_then(|bytes| {
+                bytes
+                    .get(1..5)
+                    .and_then(|id| id.try_into().ok().map(u32::from_be_bytes))
+            });
+        id.is_some_and(|id| self.keys.load().iter().all(|key| key.id < id))
     }
 
     /// Seals `plaintext`: base64url without padding.
@@ -172,6 +199,8 @@ impl KeyType for KeyLength {
 }
 
 const PURPOSES: [Purpose; 4] = [Purpose::Session, Purpose::Ticket, Purpose::LastUser, Purpose::AppTicket];
+/// Seconds for which a sealing key is published before it seals: every node has read it by then.
+pub const SEALING_NOTICE: i64 = 60;
 const VERSION: u8 = 1;
 /// Version, key id, nonce.
 const HEADER_LEN: usize = 1 + 4 + NONCE_LEN;
@@ -225,6 +254,23 @@ mod tests {
     fn nothing_is_sealed_before_the_first_key_is_active() {
         let ring = SealingRing::new(vec![SealingKey::new(1, 50, &[1; 32]).unwrap()]);
         assert!(ring.seal(Purpose::Session, &[], b"x", 49).is_err());
+    }
+
+    #[test]
+    fn a_node_that_has_not_read_the_keys_for_long_does_not_take_a_newer_key_for_a_forgery() {
+        let newer = SealingRing::new(vec![SealingKey::new(8, 0, &[8; 32]).unwrap()]);
+        let token = newer.seal(Purpose::Session, &[], b"x", 0).unwrap();
+        let ring = ring();
+        ring.mark_read(1_000);
+        let may_be = |token: &str, now| ring.may_be_newer(token.as_bytes(), now);
+        assert!(!may_be(&token, 1_059));
+        assert!(may_be(&token, 1_060));
+        let own = ring.seal(Purpose::Session, &[], b"x", 0).unwrap();
+        let older = SealingRing::new(vec![SealingKey::new(6, 0, &[6; 32]).unwrap()]);
+        let older = older.seal(Purpose::Session, &[], b"x", 0).unwrap();
+        for token in [&*own, &older, "", "AQ", "no base64!", &"A".repeat(5_000)] {
+            assert!(!may_be(token, 9_000), "{token}");
+        }
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::person::{Authentication, Person};
 use crate::session::seal::{Purpose, SealError, SealingRing};
+use crate::store::public_session_id;
 
 /// 128 random bits that name a session in the registry. Never leaves the cookie and the store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,13 +78,10 @@ impl SessionId {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
 
-    /// What upstreams see as `sid`: stable for the session, useless as a key to it.
+    /// What upstreams see as `sid`, and what people and operators call it: stable for the session, useless as a key to
+    /// it.
     pub fn public(self) -> String {
-        let digest = aws_lc_rs::digest::digest(
-            &aws_lc_rs::digest::SHA256,
-            &[b"menshen/sid".as_slice(), &self.0].concat(),
-        );
-        URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
+        public_session_id(&self.to_text())
     }
 }
 

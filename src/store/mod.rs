@@ -18,6 +18,7 @@
 //! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
 
 mod audit;
+mod backup;
 mod binding;
 mod changes;
 mod connect;
@@ -27,6 +28,7 @@ mod identities;
 mod keys;
 mod revocations;
 mod schema;
+mod session_list;
 mod sessions;
 mod ticket;
 mod tickets;
@@ -42,14 +44,16 @@ use sqlx::query::Query;
 use sqlx::{Any, AnyPool, Row};
 
 pub use audit::AuditRow;
+pub use backup::{BackupError, Contents, examine};
 pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound};
 pub use changes::{Change, Changes};
 pub use error::StoreError;
 pub use handoffs::NewHandoff;
 pub use identities::IdentityRow;
-pub use keys::{KeyKind, KeyRow, NewKey};
+pub use keys::{KeyKind, KeyRotation, KeyRow, NewKey};
 pub use revocations::{Revocation, RevocationKind};
-pub use sessions::SessionRow;
+pub use session_list::SessionFilter;
+pub use sessions::{SessionRow, public_session_id};
 pub use ticket::{Confirmation, EndedTicket, NewTicket, Rescan, Ticket, TicketState};
 pub use tokens::{OwnedToken, RevokedToken, Rotation, TokenKind, TokenRow, token_subject};
 pub use users::{NewUser, User, UserChange, fold_username};
@@ -229,6 +233,8 @@ impl std::fmt::Debug for WriteTx {
 }
 
 impl Lock {
+    const ALL: [Self; 4] = [Self::Keys, Self::People, Self::Revocations, Self::Audit];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Keys => "keys",

@@ -87,7 +87,7 @@ const MIGRATIONS: [Migration; 2] = [
 ];
 
 /// The last version that this program knows.
-const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// "menshen" in ASCII: any number that no other program on the same server is likely to use.
 const ADVISORY_LOCK: i64 = 0x006d_656e_7368_656e;

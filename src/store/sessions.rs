@@ -1,5 +1,8 @@
 //! The session registry: for listing and revocation. Requests are served from the sealed cookie, not from here.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -58,33 +61,22 @@ impl Store {
         self.fetch_optional(query).await?.as_ref().map(from_row).transpose()
     }
 
-    /// A user's sessions that have not ended at `now`, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn sessions_of(&self, user_id: &str, now: i64) -> Result<Vec<SessionRow>, StoreError> {
-        let query = sqlx::query(SELECT_LIVE_OF_USER).bind(user_id).bind(now);
-        self.fetch_all(query).await?.iter().map(from_row).collect()
-    }
-
     /// Ends a session, and all that came from the same login on other hosts, and revokes them, in one transaction. False
     /// if it has ended already or is not there.
     ///
     /// # Errors
     /// [`StoreError`]; then none has ended.
     pub async fn end_session(&self, id: &str, reason: &str, now: i64) -> Result<bool, StoreError> {
-        let query = sqlx::query(
-            "UPDATE sessions SET ended_at = $2
-             WHERE ended_at IS NULL
-               AND EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL)
-               AND (id = $1 OR parent = $1
-                    OR id = (SELECT parent FROM sessions WHERE id = $1)
-                    OR parent = (SELECT parent FROM sessions WHERE id = $1))
-             RETURNING id, expires_at",
-        )
-        .bind(id)
-        .bind(now);
-        self.end_by(query, reason, now).await
+        Ok(self.end_sessions(&[id], reason, now).await? > 0)
+    }
+
+    /// Ends several sessions, and what came from the same logins, and revokes them, in one transaction: how many had not
+    /// ended before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none has ended.
+    pub async fn end_sessions(&self, ids: &[&str], reason: &str, now: i64) -> Result<u64, StoreError> {
+        self.end_by(END_OF_ONE_LOGIN, ids, reason, now).await
     }
 
     /// Ends this session alone.
@@ -92,25 +84,26 @@ impl Store {
     /// # Errors
     /// As for [`Store::end_session`].
     pub async fn end_one_session(&self, id: &str, reason: &str, now: i64) -> Result<bool, StoreError> {
-        let query = sqlx::query(
-            "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id, expires_at",
-        )
-        .bind(id)
-        .bind(now);
-        self.end_by(query, reason, now).await
+        Ok(self.end_by(END_ONE, &[id], reason, now).await? > 0)
     }
 
-    async fn end_by(&self, query: Statement, reason: &str, now: i64) -> Result<bool, StoreError> {
+    async fn end_by(&self, statement: &'static str, ids: &[&str], reason: &str, now: i64) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
         tx.lock(Lock::Revocations).await?;
-        let ended = tx.fetch_all(query).await?;
-        for row in &ended {
-            let (id, expires_at): (&str, i64) = (row.try_get("id")?, row.try_get("expires_at")?);
-            tx.revoke(RevocationKind::Session, id, reason, now, expires_at + CLOCK_DIFFERENCE)
-                .await?;
+        let mut ended = 0;
+        for id in ids {
+            let query = sqlx::query(statement).bind((*id).to_owned()).bind(now);
+            for row in tx.fetch_all(query).await? {
+                let (id, expires_at): (&str, i64) = (row.try_get("id")?, row.try_get("expires_at")?);
+                let keep_until = expires_at + CLOCK_DIFFERENCE;
+                tx.revoke(RevocationKind::Session, id, reason, now, keep_until).await?;
+                ended += 1;
+            }
         }
-        tx.commit().await?;
-        Ok(!ended.is_empty())
+        if ended > 0 {
+            tx.commit().await?;
+        }
+        Ok(ended)
     }
 
     /// Ends all that a user holds, in one transaction: how many sessions that were.
@@ -123,19 +116,6 @@ impl Store {
         let ended = tx.end_sessions_of(user_id, reason, now).await?;
         tx.commit().await?;
         Ok(ended)
-    }
-
-    /// Notes a use; an older one than is known changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn touch_session(&self, id: &str, last_used_at: i64) -> Result<(), StoreError> {
-        let query = sqlx::query(
-            "UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2 AND ended_at IS NULL",
-        )
-        .bind(id)
-        .bind(last_used_at);
-        self.execute(query).await.map(|_| ())
     }
 
     /// Forgets sessions whose absolute end was before `before`.
@@ -170,6 +150,30 @@ impl WriteTx {
         Ok(ended.len() as u64)
     }
 
+    /// Ends and revokes a user's sessions but `kept`: how many. The transaction holds [`Lock::Revocations`].
+    pub(crate) async fn end_other_sessions_of(
+        &mut self,
+        user_id: &str,
+        kept: &str,
+        reason: &str,
+        now: i64,
+    ) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND id <> $3 AND ended_at IS NULL
+             RETURNING id, expires_at",
+        )
+        .bind(user_id.to_owned())
+        .bind(now)
+        .bind(kept.to_owned());
+        let ended = self.fetch_all(query).await?;
+        for row in &ended {
+            let (id, expires_at): (&str, i64) = (row.try_get("id")?, row.try_get("expires_at")?);
+            self.revoke(RevocationKind::Session, id, reason, now, expires_at + CLOCK_DIFFERENCE)
+                .await?;
+        }
+        Ok(ended.len() as u64)
+    }
+
     /// When the last session of a user ends at the latest: how long a change of the user must be told.
     pub(crate) async fn last_session_end(&mut self, user_id: &str, now: i64) -> Result<i64, StoreError> {
         let query = sqlx::query("SELECT expires_at FROM sessions WHERE user_id = $1 ORDER BY expires_at DESC LIMIT 1")
@@ -186,8 +190,8 @@ impl WriteTx {
 pub(super) fn insert(session: &SessionRow) -> Statement {
     sqlx::query(
         "INSERT INTO sessions (id, user_id, connection, site, host, device, address, place, ticket, created_at,
-             auth_time, expires_at, last_used_at, ended_at, parent)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             auth_time, expires_at, last_used_at, ended_at, parent, public_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(session.id.as_str())
     .bind(session.user_id.as_str())
@@ -204,9 +208,19 @@ pub(super) fn insert(session: &SessionRow) -> Statement {
     .bind(session.last_used_at)
     .bind(session.ended_at)
     .bind(session.parent.as_deref())
+    .bind(public_session_id(&session.id))
 }
 
-fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
+/// What upstreams, people and operators know a session by: stable for the session, useless as a key to it.
+#[must_use]
+pub fn public_session_id(id: &str) -> String {
+    // An id is 16 bytes in base64url; what is hashed are the bytes.
+    let bytes = URL_SAFE_NO_PAD.decode(id).unwrap_or_else(|_| id.as_bytes().to_vec());
+    let digest = digest(&SHA256, &[b"menshen/sid".as_slice(), &bytes].concat());
+    URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
+}
+
+pub(super) fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
     Ok(SessionRow {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
@@ -230,9 +244,16 @@ fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
 const SELECT_BY_ID: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket, created_at,
      auth_time, expires_at, last_used_at, ended_at, parent FROM sessions WHERE id = $1";
 
-const SELECT_LIVE_OF_USER: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket,
-     created_at, auth_time, expires_at, last_used_at, ended_at, parent FROM sessions
-     WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id";
+const END_ONE: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id, expires_at";
+
+/// Hosts that took one login over end together.
+const END_OF_ONE_LOGIN: &str = "UPDATE sessions SET ended_at = $2
+     WHERE ended_at IS NULL
+       AND EXISTS (SELECT 1 FROM sessions WHERE id = $1 AND ended_at IS NULL)
+       AND (id = $1 OR parent = $1
+            OR id = (SELECT parent FROM sessions WHERE id = $1)
+            OR parent = (SELECT parent FROM sessions WHERE id = $1))
+     RETURNING id, expires_at";
 
 /// A revocation outlives its session by more than nodes' clocks may differ.
 const CLOCK_DIFFERENCE: i64 = 60;
@@ -300,36 +321,25 @@ mod tests {
         assert!(store.end_session("s1", "logout", NOW).await.unwrap());
         assert_eq!(store.end_sessions_of("u_1", "everywhere", NOW + 1).await.unwrap(), 2);
         assert_eq!(store.end_sessions_of("u_1", "everywhere", NOW + 2).await.unwrap(), 0);
-        assert!(store.sessions_of("u_1", NOW).await.unwrap().is_empty());
     }
 
     #[tokio::test]
-    async fn listings_leave_out_what_has_ended_or_run_out() {
-        let store = with_sessions(&["s1", "s2"]).await;
-        let short = SessionRow {
-            expires_at: NOW + 10,
-            created_at: NOW + 1,
-            ..session("s3", "u_1")
-        };
-        store.insert_session(&short).await.unwrap();
+    async fn several_sessions_end_together() {
+        let store = with_sessions(&["s1", "s2", "s3"]).await;
         assert!(store.end_session("s1", "logout", NOW).await.unwrap());
-        let ids = |sessions: Vec<SessionRow>| sessions.into_iter().map(|session| session.id).collect::<Vec<_>>();
-        assert_eq!(ids(store.sessions_of("u_1", NOW + 9).await.unwrap()), ["s3", "s2"]);
-        assert_eq!(ids(store.sessions_of("u_1", NOW + 10).await.unwrap()), ["s2"]);
-        assert_eq!(store.sweep_sessions(NOW + 11).await.unwrap(), 1);
-        assert!(store.session("s3").await.unwrap().is_none());
+        let ended = store
+            .end_sessions(&["s1", "s2", "s3", "s4"], "operator", NOW + 1)
+            .await
+            .unwrap();
+        assert_eq!((ended, store.revocations_after(1).await.unwrap().len()), (2, 2));
     }
 
     #[tokio::test]
-    async fn a_use_moves_forward_only_and_not_after_the_end() {
+    async fn a_session_that_ran_out_is_swept() {
         let store = with_sessions(&["s1"]).await;
-        let last = async || store.session("s1").await.unwrap().unwrap().last_used_at;
-        store.touch_session("s1", NOW + 50).await.unwrap();
-        store.touch_session("s1", NOW + 20).await.unwrap();
-        assert_eq!(last().await, NOW + 50);
-        assert!(store.end_session("s1", "logout", NOW + 60).await.unwrap());
-        store.touch_session("s1", NOW + 70).await.unwrap();
-        assert_eq!(last().await, NOW + 50);
+        assert_eq!(store.sweep_sessions(NOW + 1000).await.unwrap(), 0);
+        assert_eq!(store.sweep_sessions(NOW + 1001).await.unwrap(), 1);
+        assert!(store.session("s1").await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -29,6 +29,8 @@ pub enum AuditKind {
     ConfigReloaded,
     /// The person agreed on the phone.
     Confirm,
+    /// An operator made new keys, or wrapped the old ones anew.
+    KeysRotated,
     /// A browser has a session.
     Login,
     /// A login ended without one; `reason` says why.
@@ -41,6 +43,10 @@ pub enum AuditKind {
     Scan,
     /// Somebody else ended a session.
     SessionRevoked,
+    /// An operator copied the store out.
+    StoreBackedUp,
+    /// An operator filled the store from a backup.
+    StoreRestored,
     /// A token was handed out.
     TokenIssued,
     /// A token was ended before its time.
@@ -131,17 +137,20 @@ pub fn ticket_hash(id: &str) -> String {
 
 impl AuditKind {
     /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Bind,
         Self::Cancel,
         Self::ConfigReloaded,
         Self::Confirm,
+        Self::KeysRotated,
         Self::Login,
         Self::LoginFailed,
         Self::Logout,
         Self::NotMe,
         Self::Scan,
         Self::SessionRevoked,
+        Self::StoreBackedUp,
+        Self::StoreRestored,
         Self::TokenIssued,
         Self::TokenRevoked,
         Self::Unbind,
@@ -160,12 +169,15 @@ impl AuditKind {
             Self::Cancel => "cancel",
             Self::ConfigReloaded => "config_reloaded",
             Self::Confirm => "confirm",
+            Self::KeysRotated => "keys_rotated",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
             Self::Logout => "logout",
             Self::NotMe => "not_me",
             Self::Scan => "scan",
             Self::SessionRevoked => "session_revoked",
+            Self::StoreBackedUp => "store_backed_up",
+            Self::StoreRestored => "store_restored",
             Self::TokenIssued => "token_issued",
             Self::TokenRevoked => "token_revoked",
             Self::Unbind => "unbind",

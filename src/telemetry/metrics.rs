@@ -360,7 +360,15 @@ const FAILURES: [&str; 7] = [
 ];
 
 /// Reasons for which this node ends sessions; anything else is `other`.
-const SESSION_ENDS: [&str; 5] = ["logout", "logout_everywhere", "new_login", "not_me", "refresh_reused"];
+const SESSION_ENDS: [&str; 7] = [
+    "logout",
+    "logout_everywhere",
+    "new_login",
+    "not_me",
+    "refresh_reused",
+    "self",
+    "unbound",
+];
 
 const RELOADS: [&str; 2] = ["applied", "refused"];
 

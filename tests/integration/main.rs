@@ -8,9 +8,11 @@
     unreachable_pub
 )]
 
+mod account;
 mod api;
 mod app_tickets;
 mod attacks;
+mod backup;
 mod binary;
 mod binding;
 mod chromium;
@@ -18,12 +20,14 @@ mod ending;
 mod forward_auth;
 mod front;
 mod health;
+mod keys;
 mod login;
 mod no_script;
 mod nodes;
 mod operations;
 mod people;
 mod session;
+mod sessions_cli;
 mod single_sign_on;
 mod support;
 mod ticket;

@@ -135,6 +135,24 @@ pub enum Locale {
 }
 
 impl Locale {
+    /// Every language, in the order in which people choose.
+    pub const ALL: [Self; 4] = [Self::ZhCn, Self::ZhTw, Self::En, Self::Ja];
+
+    /// The language with this tag.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|locale| locale.tag() == tag)
+    }
+
+    /// What its readers call it.
+    pub fn own_name(self) -> &'static str {
+        match self {
+            Self::ZhCn => "简体中文",
+            Self::ZhTw => "繁體中文",
+            Self::En => "English",
+            Self::Ja => "日本語",
+        }
+    }
+
     /// BCP 47 tag.
     pub fn tag(self) -> &'static str {
         match self {

@@ -45,6 +45,10 @@ pub(super) fn icon_url() -> &'static str {
     &FILES[2].url
 }
 
+pub(super) fn account_stylesheet_url() -> &'static str {
+    &FILES[3].url
+}
+
 struct File {
     text: String,
     media_type: &'static str,
@@ -88,7 +92,7 @@ fn shorten(source: &str) -> String {
     text
 }
 
-static FILES: LazyLock<[File; 3]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 4]> = LazyLock::new(|| {
     [
         File::new(
             "portal",
@@ -103,6 +107,12 @@ static FILES: LazyLock<[File; 3]> = LazyLock::new(|| {
             include_str!("assets/login.js"),
         ),
         File::new("mark", "svg", "image/svg+xml", include_str!("assets/mark.svg")),
+        File::new(
+            "account",
+            "css",
+            "text/css; charset=utf-8",
+            include_str!("assets/account.css"),
+        ),
     ]
 });
 
@@ -121,6 +131,7 @@ mod tests {
             (stylesheet_url(), "text/css"),
             (script_url(), "text/javascript"),
             (icon_url(), "image/svg+xml"),
+            (account_stylesheet_url(), "text/css"),
         ] {
             let asset = asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap();
             assert!(asset.media_type.starts_with(media_type));

@@ -8,6 +8,7 @@
 //! The trade-off: no framework and no build step. The whole login page, without WeChat's picture, stays under 40 KB, and
 //! its first paint already has the code in it.
 
+mod account;
 mod assets;
 mod bind;
 mod login;
@@ -16,6 +17,7 @@ mod policy;
 mod qr;
 mod ticket;
 
+pub use account::{AccountNote, AccountPage, IdentityView, Moment, PersonView, SignInView};
 pub use assets::{ASSET_PREFIX, Asset, asset};
 pub use bind::RefusedForm;
 pub(super) use login::page_url;

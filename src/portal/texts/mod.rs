@@ -5,6 +5,7 @@
 //! nothing is parsed, looked up by name or missing at run time. Placeholders are filled by [`fill()`], which knows all of
 //! them; escaping is the template's business and happens afterwards.
 
+pub mod account;
 mod en;
 mod fill;
 mod ja;
@@ -63,6 +64,8 @@ macro_rules! catalogue {
         }
     };
 }
+
+use catalogue;
 
 catalogue! {
     /// What the templates use. Placeholders: [`Slot`].

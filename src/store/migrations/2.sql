@@ -57,6 +57,11 @@ CREATE INDEX tokens_expiry ON tokens (expires_at);
 ALTER TABLE sessions ADD COLUMN parent TEXT;
 CREATE INDEX sessions_parent ON sessions (parent);
 
+-- What a session is called outside of the gateway (`sid`); null in rows of schema 1.
+ALTER TABLE sessions ADD COLUMN public_id TEXT;
+CREATE INDEX sessions_public ON sessions (public_id);
+CREATE INDEX sessions_created ON sessions (created_at, id);
+
 CREATE TABLE handoffs (
     code_hash BLOB PRIMARY KEY,
     host TEXT NOT NULL,

@@ -11,6 +11,8 @@ pub struct Phone<'w> {
     /// Whose gateway it calls.
     pub world: &'w World,
     persona: String,
+    /// Whose mini program it uses: that of the first connection, unless the code says another.
+    pub app_id: String,
     /// Of the last scan.
     pub handle: Option<String>,
     /// The answer to the last scan.
@@ -23,6 +25,7 @@ impl<'w> Phone<'w> {
         Self {
             world,
             persona: persona.to_owned(),
+            app_id: world.app_id().to_owned(),
             handle: None,
             shown: Value::Null,
         }
@@ -30,11 +33,7 @@ impl<'w> Phone<'w> {
 
     /// A fresh code of `wx.login`.
     pub fn login_code(&self) -> String {
-        let code = self
-            .world
-            .sandbox
-            .login_code(self.world.app_id(), &self.persona)
-            .unwrap();
+        let code = self.world.sandbox.login_code(&self.app_id, &self.persona).unwrap();
         self.world.keep_secret(&code);
         code
     }

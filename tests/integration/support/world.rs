@@ -41,6 +41,14 @@ pub struct World {
     https: bool,
 }
 
+/// What a verb of the binary said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
 /// A connection to the store's file that only reads.
 pub struct StoreWatch(SqliteConnection);
 
@@ -227,6 +235,41 @@ impl World {
         }
     }
 
+    /// A second gateway on the same store, WeChat and application, with the same clock: another node of the
+    /// installation, to be asked by [`World::send_to`].
+    pub async fn neighbour(&self) -> Gateway {
+        let mut settings = self.settings.clone();
+        let doors = Doors::open(&settings).unwrap();
+        settings.server.public_url = self.snapshot().settings.server.public_url.clone();
+        Gateway::start_at(doors, settings, self.clock.clone()).await.unwrap()
+    }
+
+    /// One request to another node than this world's own.
+    pub async fn send_to(&self, node: &Gateway, request: &Request) -> Answer {
+        let answer = Wire::open(node.addresses()[0]).await.send(request).await;
+        for line in answer.all("set-cookie") {
+            self.learn_cookie(line);
+        }
+        self.check(request, &answer);
+        answer
+    }
+
+    /// Runs a verb of the binary beside the gateway, on its store and with its configuration.
+    pub async fn menshen(&self, arguments: &[&str]) -> Said {
+        let path = self.configuration();
+        if !path.exists() {
+            std::fs::write(&path, &self.text).unwrap();
+        }
+        let path = path.display().to_string();
+        let output = super::process::run(&[&["--config", &path], arguments].concat()).await;
+        Said::of(output)
+    }
+
+    /// The configuration of the next gateway, to be changed between two.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
     /// All addresses that the gateway listens at, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.gateway.as_ref().expect("a gateway").addresses()
@@ -395,6 +438,37 @@ impl World {
     /// Whether an outer proxy ends TLS.
     pub fn is_https(&self) -> bool {
         self.https
+    }
+}
+
+impl Said {
+    /// Of a process that has ended by itself.
+    pub fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().expect("an exit code"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// What it wrote to standard output, if it ended with 0.
+    #[track_caller]
+    pub fn done(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// The same as JSON.
+    #[track_caller]
+    pub fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.done()).unwrap()
+    }
+
+    /// What it wrote to standard error, if it ended with this code and wrote nothing else.
+    #[track_caller]
+    pub fn refused(self, code: i32) -> String {
+        assert_eq!((self.code, &*self.out), (code, ""), "{self:?}");
+        self.err
     }
 }
 
