@@ -6,6 +6,7 @@
 mod directory;
 mod mask;
 mod phone;
+pub mod proof;
 mod resolve;
 mod user_id;
 
