@@ -150,11 +150,14 @@ impl WriteTx {
         let query = sqlx::query("SELECT expires_at FROM sessions WHERE user_id = $1 ORDER BY expires_at DESC LIMIT 1")
             .bind(user_id);
         let row = self.fetch_optional(query).await?;
-        let last = row
-            .map(|row| row.try_get::<i64, _>("expires_at"))
-            .transpose()?
-            .unwrap_or(now);
-        Ok((last + CLOCK_DIFFERENCE).max(now + USER_REVOCATION_LEAST))
+        last_end(row.as_ref(), now)
+    }
+
+    /// The same of all users.
+    pub(crate) async fn last_session_end_of_all(&mut self, now: i64) -> Result<i64, StoreError> {
+        let query = sqlx::query("SELECT expires_at FROM sessions ORDER BY expires_at DESC LIMIT 1");
+        let row = self.fetch_optional(query).await?;
+        last_end(row.as_ref(), now)
     }
 }
 
@@ -178,6 +181,14 @@ pub(super) fn insert(session: &SessionRow) -> Statement {
     .bind(session.expires_at)
     .bind(session.last_used_at)
     .bind(session.ended_at)
+}
+
+fn last_end(row: Option<&AnyRow>, now: i64) -> Result<i64, StoreError> {
+    let last = row
+        .map(|row| row.try_get::<i64, _>("expires_at"))
+        .transpose()?
+        .unwrap_or(now);
+    Ok((last + CLOCK_DIFFERENCE).max(now + USER_REVOCATION_LEAST))
 }
 
 fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
