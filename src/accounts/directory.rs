@@ -159,12 +159,9 @@ impl Directory {
         }
     }
 
-    /// Allows or forbids a user to log in; forbidding ends their sessions on every node. False if it was so already.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then nothing has changed.
-    pub async fn set_disabled(&self, id: &str, disabled: bool, reason: &str, now: i64) -> Result<bool, StoreError> {
-        self.store.set_disabled(id, disabled, reason, now).await
+    /// Where it is kept.
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The answer for somebody who is known and brings nothing new.

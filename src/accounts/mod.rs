@@ -3,15 +3,20 @@
 //! [`decide`] is the rule, pure and tested over its whole matrix; [`Directory`] finds what the rule asks about and carries
 //! out what it says.
 
+mod administration;
 mod directory;
+pub mod fields;
+pub mod import;
 mod mask;
+pub mod merge;
 mod phone;
 pub mod proof;
 mod resolve;
 mod user_id;
 
+pub use administration::{AdministrationError, AttributeEdits, Edited, IssuedCode, called, introduced};
 pub use directory::{Directory, Recognised, ResolveError, Resolved, WechatIdentity};
 pub use mask::{masked_name, masked_user};
-pub use phone::{InvalidPhone, Phone};
+pub use phone::{InvalidPhone, Phone, PhoneProblem};
 pub use resolve::{Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide};
 pub use user_id::{NoRandomness, looks_like_user_id, new_user_id};

@@ -104,6 +104,29 @@ impl WriteTx {
         }
         Ok(last)
     }
+
+    /// The event with this number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn audit_row(&mut self, seq: i64) -> Result<Option<AuditRow>, StoreError> {
+        // One number further back: the same statement as for following.
+        let query = sqlx::query(SELECT_AFTER).bind(seq.saturating_sub(1)).bind(1_i64);
+        let row = self.fetch_optional(query).await?;
+        let row = row.as_ref().map(from_row).transpose()?;
+        Ok(row.filter(|row| row.seq == seq))
+    }
+
+    /// Replaces the details of an event.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_audit_details(&mut self, seq: i64, details: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE audit SET details = $2 WHERE seq = $1")
+            .bind(seq)
+            .bind(details.to_owned());
+        self.execute(query).await.map(|_| ())
+    }
 }
 
 #[async_trait]

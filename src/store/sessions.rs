@@ -65,6 +65,15 @@ impl Store {
         self.fetch_all(query).await?.iter().map(from_row).collect()
     }
 
+    /// A user's sessions that the registry still knows, ended or not, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn all_sessions_of(&self, user_id: &str) -> Result<Vec<SessionRow>, StoreError> {
+        let query = sqlx::query(SELECT_OF_USER).bind(user_id);
+        self.fetch_all(query).await?.iter().map(from_row).collect()
+    }
+
     /// Ends a session and revokes it, in one transaction. False if it has ended already or is not there.
     ///
     /// # Errors
@@ -124,6 +133,15 @@ impl Store {
 }
 
 impl WriteTx {
+    /// As [`Store::end_sessions_of`]; before any other write of the transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_all_of(&mut self, user_id: &str, reason: &str, now: i64) -> Result<u64, StoreError> {
+        self.lock(Lock::Revocations).await?;
+        self.end_sessions_of(user_id, reason, now).await
+    }
+
     /// Ends and revokes what a user holds. The transaction holds [`Lock::Revocations`].
     pub(crate) async fn end_sessions_of(&mut self, user_id: &str, reason: &str, now: i64) -> Result<u64, StoreError> {
         let query = sqlx::query(
@@ -217,6 +235,9 @@ const SELECT_BY_ID: &str = "SELECT id, user_id, connection, site, host, device, 
 const SELECT_LIVE_OF_USER: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket,
      created_at, auth_time, expires_at, last_used_at, ended_at FROM sessions
      WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id";
+
+const SELECT_OF_USER: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket, created_at,
+     auth_time, expires_at, last_used_at, ended_at FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id";
 
 /// A revocation outlives its session by more than nodes' clocks may differ.
 const CLOCK_DIFFERENCE: i64 = 60;
