@@ -36,7 +36,7 @@ pub enum FieldProblem {
     #[error("the attribute {0:?} is not named with 1 to 64 letters, digits, `.`, `_` and `-`")]
     NoAttribute(String),
     /// Not a phone number.
-    #[error("the phone number is {0}")]
+    #[error(transparent)]
     Phone(#[from] PhoneProblem),
 }
 

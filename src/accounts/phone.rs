@@ -23,15 +23,15 @@ pub struct InvalidPhone;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PhoneProblem {
     /// Letters, an extension, nothing.
-    #[error("not a phone number: write it as in `+8613800138000`")]
+    #[error("the phone number is not written as in `+8613800138000`")]
     NoNumber,
     /// No country code, and no mobile number of mainland China.
     #[error(
-        "a number without country code must be a mobile number of mainland China: put `+` and the country code before others"
+        "the phone number has no country code and is no mobile number of mainland China: write it as in `+85261234567`"
     )]
     NoCountry,
     /// Nobody can have it.
-    #[error("no number of its country is written like this: check its digits and the country code after `+`")]
+    #[error("the phone number cannot be one of its country: check its digits and the country code after `+`")]
     Impossible,
 }
 

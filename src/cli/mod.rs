@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, System};
 
+mod audit;
 pub mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -23,6 +24,7 @@ mod operator;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
+mod users;
 
 /// A gate in front of web applications: people sign in with a WeChat mini-program code, applications get signed
 /// identity headers.
@@ -75,6 +77,16 @@ enum Verb {
         method: http::Method,
         /// The whole address
         url: String,
+    },
+    /// List, make, change, import and export users
+    Users {
+        #[command(subcommand)]
+        verb: Box<users::Verb>,
+    },
+    /// See what people and operators did
+    Audit {
+        #[command(subcommand)]
+        verb: Box<audit::Verb>,
     },
     /// Ask the running gateway whether it is ready: for container checks
     Health,
@@ -133,6 +145,8 @@ pub fn main() -> ExitCode {
             };
             explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
         }
+        Verb::Users { verb } => users::run(&verb, &config::find(arguments.config, &System), &mut out.lock()),
+        Verb::Audit { verb } => audit::run(&verb, &config::find(arguments.config, &System), &mut out.lock()),
         Verb::Health => health::run(&config::find(arguments.config, &System)),
         Verb::Keys { verb: KeysVerb::Secret } => keys::secret(&mut out),
         Verb::Serve { upgrade } => serve::run(&config::find(arguments.config, &System), upgrade),

@@ -48,6 +48,14 @@ pub fn find(path: Option<PathBuf>, surroundings: &dyn Surroundings) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
 }
 
+/// A duration as the file writes it (`"90s"`, `"24h"`, `"14d"`), from elsewhere.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    values::parse_duration(text).map_err(|fault| format!("{}: {}", fault.message, fault.remedy))
+}
+
 /// Names the configuration file when the command line does not.
 pub const VARIABLE: &str = "MENSHEN_CONFIG";
 

@@ -23,6 +23,7 @@ mod connect;
 mod error;
 mod identities;
 mod keys;
+mod personal;
 mod revocations;
 mod schema;
 mod sessions;

@@ -65,15 +65,6 @@ impl Store {
         self.fetch_all(query).await?.iter().map(from_row).collect()
     }
 
-    /// A user's sessions that the registry still knows, ended or not, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn all_sessions_of(&self, user_id: &str) -> Result<Vec<SessionRow>, StoreError> {
-        let query = sqlx::query(SELECT_OF_USER).bind(user_id);
-        self.fetch_all(query).await?.iter().map(from_row).collect()
-    }
-
     /// Ends a session and revokes it, in one transaction. False if it has ended already or is not there.
     ///
     /// # Errors
@@ -209,7 +200,7 @@ fn last_end(row: Option<&AnyRow>, now: i64) -> Result<i64, StoreError> {
     Ok((last + CLOCK_DIFFERENCE).max(now + USER_REVOCATION_LEAST))
 }
 
-fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
+pub(super) fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {
     Ok(SessionRow {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
@@ -235,9 +226,6 @@ const SELECT_BY_ID: &str = "SELECT id, user_id, connection, site, host, device, 
 const SELECT_LIVE_OF_USER: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket,
      created_at, auth_time, expires_at, last_used_at, ended_at FROM sessions
      WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id";
-
-const SELECT_OF_USER: &str = "SELECT id, user_id, connection, site, host, device, address, place, ticket, created_at,
-     auth_time, expires_at, last_used_at, ended_at FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id";
 
 /// A revocation outlives its session by more than nodes' clocks may differ.
 const CLOCK_DIFFERENCE: i64 = 60;

@@ -1,7 +1,6 @@
 //! A CSV file as lines about users: every mistake that can be seen without the directory.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
 
 use csv::{ByteRecord, ReaderBuilder};
 
@@ -40,28 +39,27 @@ pub struct Table {
     pub bad_lines: Vec<BadLine>,
 }
 
-/// Reads a whole file; `progress` is told how many records have been read.
-///
-/// # Errors
-/// The file cannot be read. What is wrong in it is in [`Table::bad_lines`].
-pub fn read(file: impl Read, mut progress: impl FnMut(usize)) -> io::Result<Table> {
+/// Reads the text of a file; `progress` is told how many records have been read.
+pub fn read(text: &[u8], mut progress: impl FnMut(usize)) -> Table {
     let mut reader = ReaderBuilder::new()
         // A line with too few or too many cells is reported with its number.
         .flexible(true)
-        .from_reader(file);
+        .from_reader(text);
     let mut table = Table::default();
-    let columns = match columns(reader.byte_headers().map_err(io_error)?) {
+    // From memory nothing fails; an error would be the end of the file.
+    let columns = match reader.byte_headers().map_err(|_| NOT_UTF8.to_owned()).and_then(columns) {
         Ok(columns) => columns,
         Err(problem) => {
             table.bad(1, None, problem);
-            return Ok(table);
+            return table;
         }
     };
     let mut seen = Seen::default();
+    let mut lines = Lines::new(text);
     let mut record = ByteRecord::new();
     let mut count = 0;
-    while reader.read_byte_record(&mut record).map_err(io_error)? {
-        let number = record.position().map_or(0, csv::Position::line);
+    while matches!(reader.read_byte_record(&mut record), Ok(true)) {
+        let number = lines.of(record.position().map_or(0, csv::Position::byte));
         count += 1;
         if count % TOLD_EVERY == 0 {
             progress(count);
@@ -74,7 +72,38 @@ pub fn read(file: impl Read, mut progress: impl FnMut(usize)) -> io::Result<Tabl
         }
     }
     progress(count);
-    Ok(table)
+    table
+}
+
+/// Counts lines. The reader counts too, but is one behind where lines end with CR and LF, and at empty lines.
+struct Lines<'t> {
+    text: &'t [u8],
+    at: usize,
+    line: u64,
+}
+
+impl<'t> Lines<'t> {
+    const fn new(text: &'t [u8]) -> Self {
+        Self { text, at: 0, line: 1 }
+    }
+
+    /// The line of the first text at `place` or behind it; places only grow.
+    fn of(&mut self, place: u64) -> u64 {
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        while let Some(byte) = self.text.get(self.at) {
+            let ends = match byte {
+                b'\n' => true,
+                b'\r' => self.text.get(self.at + 1) != Some(&b'\n'),
+                _ => false,
+            };
+            if self.at >= place && !matches!(byte, b'\n' | b'\r') {
+                break;
+            }
+            self.line += u64::from(ends);
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 /// What a column is about.
@@ -236,13 +265,6 @@ impl Seen {
         };
         note(&mut self.usernames, line.username_key.as_ref(), &Column::Username);
         note(&mut self.phones, line.phone.as_ref(), &Column::Phone);
-    }
-}
-
-fn io_error(error: csv::Error) -> io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::new(io::ErrorKind::InvalidData, format!("{other:?}")),
     }
 }
 
