@@ -25,4 +25,5 @@ mod support;
 mod ticket;
 mod upstream_tls;
 mod upstreams;
+mod users;
 mod wechat_fails;

@@ -36,7 +36,8 @@ fn the_username_finds_the_user_else_the_number_does() {
     let alice = || user("u_1", Some("Alice"), Some("+861"));
     let number_only = || user("u_2", None, Some("+862"));
     // What the line says, and the user who changes with the fields, or nobody for a new user.
-    let table: Vec<(Line, Option<(&str, Vec<&str>)>)> = vec![
+    type Changed = Option<(&'static str, Vec<&'static str>)>;
+    let table: Vec<(Line, Changed)> = vec![
         (line(2, Some("alice"), None), Some(("u_1", vec!["username"]))),
         (line(2, Some("Alice"), Some("+863")), Some(("u_1", vec!["phone"]))),
         (line(2, Some("bob"), Some("+862")), Some(("u_2", vec!["username"]))),

@@ -180,7 +180,7 @@ pub(super) async fn edit(operator: &Operator<'_>, asked: &Edit, out: &mut impl W
     if asked.json {
         return Ok(write_json(&UserView::from(edited.user), out)?);
     }
-    let name = printable(called(&edited.user)).to_string();
+    let name = printable(called(&edited.user));
     match edited.fields.as_slice() {
         [] => writeln!(out, "{name} ({}) is so already", edited.user.id)?,
         fields => writeln!(out, "changed {} of {name} ({})", fields.join(", "), edited.user.id)?,
@@ -224,6 +224,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::accounts::AttributeEdits;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -231,7 +232,7 @@ mod tests {
         edit: Edit,
     }
 
-    fn change(arguments: &[&str]) -> Result<(UserChange, Vec<(String, Option<String>)>), String> {
+    fn change(arguments: &[&str]) -> Result<(UserChange, AttributeEdits), String> {
         Line::try_parse_from([&["edit", "alice"], arguments].concat())
             .map(|line| (line.edit.fields.change(), line.edit.fields.attributes))
             .map_err(|error| error.to_string())
