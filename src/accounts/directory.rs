@@ -50,6 +50,8 @@ pub struct Resolved {
     pub user: User,
     /// Made just now.
     pub created: bool,
+    /// Was there, and has this identity since just now.
+    pub bound: bool,
     /// What to say about the number.
     pub phone_note: Option<PhoneNote>,
 }
@@ -184,6 +186,7 @@ impl Directory {
             } => Ok(seen.users.into_iter().next().map(|user| Resolved {
                 user,
                 created: false,
+                bound: false,
                 phone_note,
             })),
             _ => Ok(None),
@@ -199,7 +202,7 @@ impl Directory {
     ) -> Result<Resolved, ResolveError> {
         let mut tx = self.store.directory().await?;
         let (findings, recorded) = find(&mut tx, identity, phone).await?;
-        let (user_id, created, phone_note) = match decide(&findings, policy, phone.is_some())? {
+        let (user_id, created, bound, phone_note) = match decide(&findings, policy, phone.is_some())? {
             Decision::Ask { may_create } => return Err(ResolveError::BindingNeeded { may_create }),
             Decision::Create {
                 write_phone,
@@ -214,7 +217,7 @@ impl Directory {
                 };
                 tx.insert_user(&new).await?;
                 tx.insert_identity(&identity.row(&new.id, now)).await?;
-                (new.id, true, phone_note)
+                (new.id, true, false, phone_note)
             }
             Decision::Use {
                 user_id,
@@ -237,7 +240,7 @@ impl Directory {
                     (Link::Openid, _) => {}
                     (Link::Unionid | Link::Phone, _) => tx.insert_identity(&identity.row(&user_id, now)).await?,
                 }
-                (user_id, false, phone_note)
+                (user_id, false, link != Link::Openid, phone_note)
             }
         };
         let user = tx
@@ -248,6 +251,7 @@ impl Directory {
         Ok(Resolved {
             user,
             created,
+            bound,
             phone_note,
         })
     }

@@ -61,13 +61,26 @@ impl Store {
         self.fetch_all(query).await?.iter().map(from_row).collect()
     }
 
-    /// Forgets events from before `before`.
+    /// Forgets events from before `before`: how many those were. A portion at a time, so that a shortened `audit.keep` holds
+    /// nobody up; what one call does not get to is left for the next.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep_audit(&self, before: i64) -> Result<u64, StoreError> {
-        self.execute(sqlx::query("DELETE FROM audit WHERE at < $1").bind(before))
-            .await
+        let mut swept = 0;
+        for _ in 0..SWEPT_PORTIONS {
+            let query = sqlx::query(
+                "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
+            )
+            .bind(before)
+            .bind(SWEPT_AT_ONCE);
+            let portion = self.execute(query).await?;
+            swept += portion;
+            if portion < SWEPT_AT_ONCE.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(swept)
     }
 }
 
@@ -182,6 +195,10 @@ const INSERT: &str = "INSERT INTO audit (seq, kind, at, request_id, user_id, con
      phone_address, browser_device, phone_device, reason, details) VALUES";
 
 const COLUMNS: usize = 13;
+
+/// Events of one sweeping statement, and statements of one sweep.
+const SWEPT_AT_ONCE: i64 = 5000;
+const SWEPT_PORTIONS: usize = 100;
 
 const SELECT_AFTER: &str = "SELECT seq, kind, at, request_id, user_id, connection, ticket_hash, browser_address,
      phone_address, browser_device, phone_device, reason, details
