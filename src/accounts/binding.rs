@@ -162,7 +162,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`BindError`]; then nothing was written.
-    pub async fn create(&self, choosing: &Choosing<'_>, redeem_until: i64) -> Result<Resolved, BindError> {
+    pub async fn create_chosen(&self, choosing: &Choosing<'_>, redeem_until: i64) -> Result<Resolved, BindError> {
         self.settle(choosing, redeem_until, None).await
     }
 
@@ -236,9 +236,9 @@ impl Directory {
         if login.contains('@') {
             return self.store.user_by_email(login).await;
         }
-        match phone_as_typed(login) {
-            Some(phone) => self.store.user_by_phone(phone.as_str()).await,
-            None => Ok(None),
+        match Phone::normalise(login) {
+            Ok(phone) => self.store.user_by_phone(phone.as_str()).await,
+            Err(_) => Ok(None),
         }
     }
 }
@@ -275,22 +275,6 @@ async fn verify(claim: Claim<'_>, proofs: &AccountProofs) -> Result<bool, ProofE
             proof::verify(&proof::normalise_bind_code(claim.proof), hash).await
         }
     }
-}
-
-/// A number as people type it: with separators, with `00` for `+`, or a mobile number of mainland China without its
-/// country, as WeChat shows it to its owner.
-fn phone_as_typed(text: &str) -> Option<Phone> {
-    let number: String = text
-        .chars()
-        .filter(|letter| !letter.is_whitespace() && !matches!(letter, '-' | '(' | ')' | '.'))
-        .collect();
-    let mainland = number.len() == 11 && number.starts_with('1');
-    let number = match number.strip_prefix("00") {
-        Some(rest) => format!("+{rest}"),
-        None if mainland => format!("+86{number}"),
-        None => number,
-    };
-    Phone::parse(&number).ok()
 }
 
 /// Wrong proofs that end a ticket.

@@ -360,7 +360,10 @@ async fn a_number_of_somebody_else_is_left_out_or_refused() {
                 matches!(claimed, Err(BindError::Resolve(ResolveError::PhoneTaken))),
                 "{claimed:?}"
             );
-            let created = fixture.directory.create(&fixture.choosing(ID, NOW), NOW + 60).await;
+            let created = fixture
+                .directory
+                .create_chosen(&fixture.choosing(ID, NOW), NOW + 60)
+                .await;
             assert!(
                 matches!(created, Err(BindError::Resolve(ResolveError::PhoneTaken))),
                 "{created:?}"
@@ -383,13 +386,16 @@ async fn a_new_account_takes_identity_number_and_ticket_at_once() {
     let fixture = Fixture::new().await;
     let made = fixture
         .directory
-        .create(&fixture.choosing(ID, NOW + 1), NOW + 61)
+        .create_chosen(&fixture.choosing(ID, NOW + 1), NOW + 61)
         .await
         .unwrap();
     assert!(made.created && made.user.phone.as_deref() == Some(PHONE));
     assert_eq!(fixture.identities(&made.user.id).await, ["wx1 o1"]);
     assert_eq!(fixture.state().await, (TicketState::Confirmed, Some(made.user.id)));
-    let again = fixture.directory.create(&fixture.choosing(ID, NOW + 1), NOW + 61).await;
+    let again = fixture
+        .directory
+        .create_chosen(&fixture.choosing(ID, NOW + 1), NOW + 61)
+        .await;
     assert!(matches!(again, Err(BindError::Closed)), "{again:?}");
     assert_eq!(fixture.store.users_after("", 10).await.unwrap().len(), 2);
 }
@@ -398,7 +404,10 @@ async fn a_new_account_takes_identity_number_and_ticket_at_once() {
 async fn nothing_is_made_for_a_ticket_that_is_over_or_has_an_account() {
     let fixture = Fixture::new().await;
     let nothing = async |now| {
-        let refused = fixture.directory.create(&fixture.choosing(ID, now), now + 60).await;
+        let refused = fixture
+            .directory
+            .create_chosen(&fixture.choosing(ID, now), now + 60)
+            .await;
         assert!(matches!(refused, Err(BindError::Closed)), "{refused:?}");
         assert_eq!(fixture.store.users_after("", 10).await.unwrap().len(), 1);
         assert_eq!(
@@ -430,7 +439,10 @@ async fn login_only_makes_nobody() {
         phone: PhonePolicy::Optional,
     })
     .await;
-    let refused = fixture.directory.create(&fixture.choosing(ID, NOW + 1), NOW + 61).await;
+    let refused = fixture
+        .directory
+        .create_chosen(&fixture.choosing(ID, NOW + 1), NOW + 61)
+        .await;
     assert!(
         matches!(refused, Err(BindError::Resolve(ResolveError::NoAccount))),
         "{refused:?}"

@@ -50,6 +50,8 @@ pub struct Resolved {
     pub user: User,
     /// Made just now.
     pub created: bool,
+    /// Was there, and has this identity since just now.
+    pub bound: bool,
     /// What to say about the number.
     pub phone_note: Option<PhoneNote>,
 }
@@ -165,14 +167,6 @@ impl Directory {
         }
     }
 
-    /// Allows or forbids a user to log in; forbidding ends their sessions on every node. False if it was so already.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then nothing has changed.
-    pub async fn set_disabled(&self, id: &str, disabled: bool, reason: &str, now: i64) -> Result<bool, StoreError> {
-        self.store.set_disabled(id, disabled, reason, now).await
-    }
-
     /// The answer for somebody who is known and brings nothing new.
     async fn resolve_known(
         &self,
@@ -193,6 +187,7 @@ impl Directory {
             } => Ok(seen.users.into_iter().next().map(|user| Resolved {
                 user,
                 created: false,
+                bound: false,
                 phone_note,
             })),
             _ => Ok(None),
@@ -312,7 +307,7 @@ pub(super) async fn carry_out(
     phone: Option<&Phone>,
     now: i64,
 ) -> Result<Resolved, ResolveError> {
-    let (user_id, created, phone_note) = match decision {
+    let (user_id, created, bound, phone_note) = match decision {
         Decision::Ask { may_create } => return Err(ResolveError::BindingNeeded { may_create }),
         Decision::Create {
             write_phone,
@@ -327,7 +322,7 @@ pub(super) async fn carry_out(
             };
             tx.insert_user(&new).await?;
             tx.insert_identity(&identity.row(&new.id, now)).await?;
-            (new.id, true, phone_note)
+            (new.id, true, false, phone_note)
         }
         Decision::Use {
             user_id,
@@ -352,7 +347,7 @@ pub(super) async fn carry_out(
                     tx.insert_identity(&identity.row(&user_id, now)).await?;
                 }
             }
-            (user_id, false, phone_note)
+            (user_id, false, link != Link::Openid, phone_note)
         }
     };
     let user = tx
@@ -362,6 +357,7 @@ pub(super) async fn carry_out(
     Ok(Resolved {
         user,
         created,
+        bound,
         phone_note,
     })
 }
@@ -391,7 +387,7 @@ pub(super) async fn find(
     {
         let identities = tx.identities_of(&owner.id).await?;
         // A program's account is nobody's to log in to.
-        let has_identity = tx.is_service(&owner.id).await?
+        let has_identity = owner.service
             || identities.iter().any(|row| {
                 row.app_id == identity.app_id
                     || (row.open_platform.is_some() && row.open_platform == identity.open_platform)

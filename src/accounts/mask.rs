@@ -80,6 +80,8 @@ mod tests {
             groups: Vec::new(),
             attributes: serde_json::Map::new(),
             disabled: false,
+            service: false,
+            has_password: false,
             created_at: 0,
             updated_at: 0,
             last_login_at: None,

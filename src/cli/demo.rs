@@ -189,6 +189,7 @@ fn people(config: &SandboxConfig) -> Vec<NewUser> {
             },
             attributes: serde_json::Map::new(),
             created_at: now,
+            ..NewUser::default()
         })
     };
     config.personas.iter().enumerate().filter_map(staff).collect()

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, System};
 
+mod audit;
 mod backup;
 pub mod check;
 #[cfg(feature = "sandbox")]
@@ -28,6 +29,7 @@ mod serve;
 mod service_manager;
 mod sessions;
 mod tokens;
+mod users;
 
 /// A gate in front of web applications: people sign in with a WeChat mini-program code, applications get signed
 /// identity headers.
@@ -80,6 +82,16 @@ enum Verb {
         method: http::Method,
         /// The whole address
         url: String,
+    },
+    /// List, make, change, import and export users
+    Users {
+        #[command(subcommand)]
+        verb: Box<users::Verb>,
+    },
+    /// See what people and operators did
+    Audit {
+        #[command(subcommand)]
+        verb: Box<audit::Verb>,
     },
     /// Ask the running gateway whether it is ready: for container checks
     Health,
@@ -148,6 +160,8 @@ pub fn main() -> ExitCode {
             };
             explain::run(&config::find(arguments.config, &System), &question, &mut out.lock())
         }
+        Verb::Users { verb } => users::run(&verb, &config::find(arguments.config, &System), &mut out.lock()),
+        Verb::Audit { verb } => audit::run(&verb, &config::find(arguments.config, &System), &mut out.lock()),
         Verb::Health => health::run(&config::find(arguments.config, &System)),
         Verb::Tokens { verb } => tokens::run(&verb, &config::find(arguments.config, &System), &mut out),
         Verb::Login(options) => login::run(&options, &mut out),

@@ -2,12 +2,14 @@
 //!
 //! They work beside a running gateway, on the same store, and the gateway learns of it as it learns of other nodes.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::marker::PhantomData;
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
+use crate::accounts::Phone;
 use crate::cli::{DONE, FAILED, check, complain};
 use crate::config::{Loaded, Settings, load};
 use crate::store::{AuditRow, Store, StoreError, User};
@@ -31,6 +33,12 @@ pub(super) enum OperatorError {
         "nobody in the directory has the username, phone number or id {0:?}: `menshen users list` shows who is there"
     )]
     NoUser(String),
+    #[error("{name:?} is the username of {named} and the phone number of {called}: use one of these ids")]
+    Ambiguous {
+        name: String,
+        named: String,
+        called: String,
+    },
     #[error("the result cannot be written: {0}")]
     Output(#[from] io::Error),
     #[error("no runtime: {0}")]
@@ -102,39 +110,129 @@ impl Operator<'_> {
         Ok(self.store.insert_audit(&rows).await?)
     }
 
-    /// The user with this id, username or phone number.
+    /// The user with this id, username or phone number. A number may be written as people write it.
     ///
     /// # Errors
-    /// [`OperatorError::NoUser`], and those of the store.
+    /// [`OperatorError::NoUser`], [`OperatorError::Ambiguous`], and those of the store.
     pub(super) async fn user(&self, name: &str) -> Result<User, OperatorError> {
-        let found = match self.store.user(name).await? {
-            Some(user) => Some(user),
-            None => match self.store.user_by_username(name).await? {
-                Some(user) => Some(user),
-                None => self.store.user_by_phone(name).await?,
-            },
+        if let Some(user) = self.store.user(name).await? {
+            return Ok(user);
+        }
+        let named = self.store.user_by_username(name).await?;
+        let called = match Phone::parse(name).or_else(|_| Phone::normalise(name)) {
+            Ok(phone) => self.store.user_by_phone(phone.as_str()).await?,
+            Err(_) => None,
         };
-        found.ok_or_else(|| OperatorError::NoUser(name.to_owned()))
+        match (named, called) {
+            (Some(named), Some(called)) if named.id != called.id => Err(OperatorError::Ambiguous {
+                name: name.to_owned(),
+                named: named.id,
+                called: called.id,
+            }),
+            (named, called) => named.or(called).ok_or_else(|| OperatorError::NoUser(name.to_owned())),
+        }
     }
 }
 
-/// Writes a listing: a table, or with `json` an array.
+/// Writes a listing that is short: a table, or with `json` an array.
+#[allow(dead_code)] // Every other listing of this version is long.
 pub(super) fn list<L: Listed>(rows: &[L], json: bool, out: &mut impl Write) -> io::Result<()> {
-    if json {
-        return write_json(&rows, out);
+    let mut listing = Listing::new(json, out);
+    listing.add(rows)?;
+    listing.end()
+}
+
+/// A listing that is written piece by piece, however long it is.
+pub(super) struct Listing<'o, L, W> {
+    json: bool,
+    out: &'o mut W,
+    /// Something has been written.
+    begun: bool,
+    /// Columns stay at least as wide as they were.
+    widths: Vec<u16>,
+    of: PhantomData<fn(L)>,
+}
+
+impl<'o, L: Listed, W: Write> Listing<'o, L, W> {
+    pub(super) fn new(json: bool, out: &'o mut W) -> Self {
+        Self {
+            json,
+            out,
+            begun: false,
+            widths: vec![0; L::COLUMNS.len()],
+            of: PhantomData,
+        }
     }
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(L::COLUMNS.iter().map(|name| name.to_uppercase()));
-    for row in rows {
-        table.add_row(row.cells().iter().map(|cell| printable(cell)));
+
+    /// Writes further rows.
+    pub(super) fn add(&mut self, rows: &[L]) -> io::Result<()> {
+        if self.json {
+            for row in rows {
+                self.out.write_all(if self.begun { b",\n" } else { b"[\n" })?;
+                self.begun = true;
+                serde_json::to_writer_pretty(&mut *self.out, row)?;
+            }
+        } else if !rows.is_empty() || !self.begun {
+            self.write_table(rows)?;
+        }
+        self.out.flush()
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim())?;
+
+    /// Writes what belongs behind the last row.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if self.json {
+            self.out.write_all(if self.begun { b"\n]\n" } else { b"[]\n" })?;
+        } else if !self.begun {
+            self.write_table(&[])?;
+        }
+        self.out.flush()
     }
-    out.flush()
+
+    fn write_table(&mut self, rows: &[L]) -> io::Result<()> {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        if !self.begun {
+            table.set_header(L::COLUMNS.iter().map(|name| name.to_uppercase()));
+        }
+        for row in rows {
+            table.add_row(row.cells().iter().map(|cell| printable(cell)));
+        }
+        for (column, width) in table.column_iter_mut().zip(&self.widths) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width)));
+        }
+        for (width, needed) in self.widths.iter_mut().zip(table.column_max_content_widths()) {
+            // Padding is part of the boundary.
+            *width = (*width).max(needed.saturating_add(2));
+        }
+        self.begun = true;
+        for line in table.lines() {
+            writeln!(self.out, "{}", line.trim())?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks at the terminal; no without one. Anything but `y` and `yes` is no.
+pub(super) fn agreed(question: &str) -> io::Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    write!(io::stderr(), "{question} [y/N] ")?;
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// A word about the progress, over the one before; only where somebody watches.
+pub(super) fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        // Nobody is left to tell when this fails.
+        let _ = write!(io::stderr(), "\r\u{1b}[2K{text}");
+        let _ = io::stderr().flush();
+    }
 }
 
 /// Writes one value for programs.
@@ -209,6 +307,29 @@ mod tests {
         assert!(lines[0].starts_with("NAME") && lines[0].ends_with("GROUPS"), "{text}");
         assert!(lines[1].starts_with("王小明 ") && lines[1].ends_with(" 1"), "{text}");
         assert!(lines[2].starts_with("\\u{1b}[2Jx\\u{202e} "), "{text}");
+    }
+
+    #[test]
+    fn what_is_written_in_pieces_is_one_listing() {
+        let person = |name| Person { name, groups: 7 };
+        let mut out = Vec::new();
+        let mut listing = Listing::new(false, &mut out);
+        listing.add(&[person("a long name")]).unwrap();
+        listing.add(&[person("b")]).unwrap();
+        listing.add(&[]).unwrap();
+        listing.end().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines[1].find('7'), lines[2].find('7'), "{text}");
+
+        let mut out = Vec::new();
+        let mut listing = Listing::new(true, &mut out);
+        listing.add(&[person("a")]).unwrap();
+        listing.add(&[person("b"), person("c")]).unwrap();
+        listing.end().unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value[2]["name"], "c");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use crate::accounts::{NoRandomness, looks_like_user_id, new_user_id};
+use crate::accounts::fields::{self, FieldProblem};
+use crate::accounts::{AdministrationError, Directory};
 use crate::cli::operator::{self, Listed, Operator, OperatorError, at_store, moment, printable};
 use crate::cli::{WRONG_USAGE, complain};
 use crate::config::settings::{HostPattern, Settings};
@@ -83,13 +84,13 @@ enum TokensError {
     #[error("{0:?} is a person: write --user for a token of theirs, or choose another name for the program's account")]
     Person(String),
     #[error("{0:?} cannot be a username: {1}")]
-    Name(String, &'static str),
+    Name(String, FieldProblem),
+    #[error(transparent)]
+    Account(#[from] AdministrationError),
     #[error("no token has the id {0:?}: `menshen tokens list` shows them")]
     Unknown(String),
     #[error(transparent)]
     Random(#[from] NoToken),
-    #[error(transparent)]
-    Id(#[from] NoRandomness),
 }
 
 impl From<StoreError> for TokensError {
@@ -183,7 +184,7 @@ async fn make(
         (None, None) => return Err(OperatorError::NoUser(String::new()).into()),
     };
     let shown = || owner.username.clone().unwrap_or_else(|| owner.id.clone());
-    let service = operator.store.is_service(&owner.id).await?;
+    let service = owner.service;
     let token = new_token()?;
     let Expiry(life) = create.expires;
     let row = TokenRow {
@@ -242,32 +243,22 @@ async fn make(
 /// The program's account with this username; made if there is none.
 async fn service_account(operator: &Operator<'_>, name: &str, now: i64) -> Result<User, TokensError> {
     if let Some(user) = operator.store.user_by_username(name).await? {
-        return if operator.store.is_service(&user.id).await? {
+        return if user.service {
             Ok(user)
         } else {
             Err(TokensError::Person(name.to_owned()))
         };
     }
-    let refused = |why| Err(TokensError::Name(name.to_owned(), why));
-    if name.trim().is_empty() || name.trim() != name || name.chars().any(char::is_control) {
-        return refused("write one without spaces at its ends and without control characters");
-    }
-    if name.chars().count() > LONGEST_NAME {
-        return refused("write one of at most 128 characters");
-    }
-    if looks_like_user_id(name) {
-        return refused("it looks like a user id, and an application could take it for one");
-    }
+    let username = fields::username(name).map_err(|problem| TokensError::Name(name.to_owned(), problem))?;
     let new = NewUser {
-        id: new_user_id()?,
-        username: Some(name.to_owned()),
+        username: Some(username),
+        service: true,
         created_at: now,
         ..NewUser::default()
     };
-    operator.store.insert_service(&new).await?;
-    record(operator, AuditKind::UserCreated, Some(&new.id), "service", now).await;
-    complain(&format!("made the service account {} ({})", printable(name), new.id));
-    Ok(operator.user(&new.id).await?)
+    let made = Directory::new(operator.store.clone()).create(new).await?;
+    complain(&format!("made the service account {} ({})", printable(name), made.id));
+    Ok(made)
 }
 
 async fn list(

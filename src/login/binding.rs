@@ -70,7 +70,7 @@ impl Login {
             }
             Choice::Create if matches!(connection.association, Association::Ask { .. }) => {
                 let until = choosing.now + CONFIRMED;
-                self.directory.create(&choosing, until).await.map(Some)
+                self.directory.create_chosen(&choosing, until).await.map(Some)
             }
             _ => return Err(LoginError::WrongState),
         };

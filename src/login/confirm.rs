@@ -231,6 +231,9 @@ impl Login {
         if resolved.created {
             self.audit(AuditKind::UserCreated, row, None, caller.request_id, user, None);
         }
+        if resolved.bound {
+            self.audit(AuditKind::Bind, row, None, caller.request_id, user, None);
+        }
         self.audit(AuditKind::Confirm, row, None, caller.request_id, user, None);
     }
 

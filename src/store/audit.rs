@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Lock, Store, StoreError};
+use super::{Lock, ROWS_AT_ONCE, Store, StoreError, WriteTx, insert_rows};
 use crate::telemetry::audit::{AuditEvent, AuditSink, SinkFailed};
 
 /// One audited event. It holds no phone number and no secret.
@@ -34,6 +34,8 @@ pub struct AuditRow {
     pub phone_device: Option<String>,
     /// Why, for what failed or was ended.
     pub reason: Option<String>,
+    /// What else belongs to the kind of event, as JSON.
+    pub details: Option<String>,
 }
 
 impl Store {
@@ -42,31 +44,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; then none was recorded.
     pub async fn insert_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
-        let Ok(count @ 1..) = i64::try_from(rows.len()) else {
+        if rows.is_empty() {
             return Ok(());
-        };
-        let mut tx = self.begin().await?;
-        let last = tx.take(Lock::Audit, count).await?;
-        for (seq, row) in (last - count + 1..).zip(rows) {
-            let query = sqlx::query(
-                "INSERT INTO audit (seq, kind, at, request_id, user_id, connection, ticket_hash, browser_address,
-                     phone_address, browser_device, phone_device, reason)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-            )
-            .bind(seq)
-            .bind(row.kind.as_str())
-            .bind(row.at)
-            .bind(row.request_id.as_deref())
-            .bind(row.user_id.as_deref())
-            .bind(row.connection.as_deref())
-            .bind(row.ticket_hash.as_deref())
-            .bind(row.browser_address.as_deref())
-            .bind(row.phone_address.as_deref())
-            .bind(row.browser_device.as_deref())
-            .bind(row.phone_device.as_deref())
-            .bind(row.reason.as_deref());
-            tx.execute(query).await?;
         }
+        let mut tx = self.begin().await?;
+        tx.insert_audit(rows).await?;
         tx.commit().await
     }
 
@@ -75,23 +57,88 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn audit_after(&self, seq: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        let query = sqlx::query(
-            "SELECT seq, kind, at, request_id, user_id, connection, ticket_hash, browser_address, phone_address,
-                 browser_device, phone_device, reason
-             FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
-        )
-        .bind(seq)
-        .bind(i64::from(limit));
+        let query = sqlx::query(SELECT_AFTER).bind(seq).bind(i64::from(limit));
         self.fetch_all(query).await?.iter().map(from_row).collect()
     }
 
-    /// Forgets events from before `before`.
+    /// Forgets events from before `before`: how many those were. A portion at a time, so that a shortened `audit.keep` holds
+    /// nobody up; what one call does not get to is left for the next.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep_audit(&self, before: i64) -> Result<u64, StoreError> {
-        self.execute(sqlx::query("DELETE FROM audit WHERE at < $1").bind(before))
-            .await
+        let mut swept = 0;
+        for _ in 0..SWEPT_PORTIONS {
+            let query = sqlx::query(
+                "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
+            )
+            .bind(before)
+            .bind(SWEPT_AT_ONCE);
+            let portion = self.execute(query).await?;
+            swept += portion;
+            if portion < SWEPT_AT_ONCE.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+impl WriteTx {
+    /// As [`Store::insert_audit`], together with what is recorded: the number of the last of them. The last write of a
+    /// transaction, because until it ends nobody else can record anything.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert_audit(&mut self, rows: &[AuditRow]) -> Result<i64, StoreError> {
+        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let last = self.take(Lock::Audit, count).await?;
+        let mut seq = last - count;
+        for batch in rows.chunks(ROWS_AT_ONCE) {
+            let mut query = sqlx::query(insert_rows(INSERT, COLUMNS, batch.len()));
+            for row in batch {
+                seq += 1;
+                query = query
+                    .bind(seq)
+                    .bind(row.kind.as_str())
+                    .bind(row.at)
+                    .bind(row.request_id.as_deref())
+                    .bind(row.user_id.as_deref())
+                    .bind(row.connection.as_deref())
+                    .bind(row.ticket_hash.as_deref())
+                    .bind(row.browser_address.as_deref())
+                    .bind(row.phone_address.as_deref())
+                    .bind(row.browser_device.as_deref())
+                    .bind(row.phone_device.as_deref())
+                    .bind(row.reason.as_deref())
+                    .bind(row.details.as_deref());
+            }
+            self.execute(query).await?;
+        }
+        Ok(last)
+    }
+
+    /// The event with this number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn audit_row(&mut self, seq: i64) -> Result<Option<AuditRow>, StoreError> {
+        // One number further back: the same statement as for following.
+        let query = sqlx::query(SELECT_AFTER).bind(seq.saturating_sub(1)).bind(1_i64);
+        let row = self.fetch_optional(query).await?;
+        let row = row.as_ref().map(from_row).transpose()?;
+        Ok(row.filter(|row| row.seq == seq))
+    }
+
+    /// Replaces the details of an event.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_audit_details(&mut self, seq: i64, details: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE audit SET details = $2 WHERE seq = $1")
+            .bind(seq)
+            .bind(details.to_owned());
+        self.execute(query).await.map(|_| ())
     }
 }
 
@@ -121,11 +168,12 @@ impl From<&AuditEvent> for AuditRow {
             browser_device: event.browser_device.clone(),
             phone_device: event.phone_device.clone(),
             reason: event.reason.clone(),
+            details: event.details.clone(),
         }
     }
 }
 
-fn from_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
+pub(super) fn from_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
     Ok(AuditRow {
         seq: row.try_get("seq")?,
         kind: row.try_get("kind")?,
@@ -139,8 +187,22 @@ fn from_row(row: &AnyRow) -> Result<AuditRow, StoreError> {
         browser_device: row.try_get("browser_device")?,
         phone_device: row.try_get("phone_device")?,
         reason: row.try_get("reason")?,
+        details: row.try_get("details")?,
     })
 }
+
+const INSERT: &str = "INSERT INTO audit (seq, kind, at, request_id, user_id, connection, ticket_hash, browser_address,
+     phone_address, browser_device, phone_device, reason, details) VALUES";
+
+const COLUMNS: usize = 13;
+
+/// Events of one sweeping statement, and statements of one sweep.
+const SWEPT_AT_ONCE: i64 = 5000;
+const SWEPT_PORTIONS: usize = 100;
+
+const SELECT_AFTER: &str = "SELECT seq, kind, at, request_id, user_id, connection, ticket_hash, browser_address,
+     phone_address, browser_device, phone_device, reason, details
+     FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +229,7 @@ mod tests {
             browser_device: some("Firefox"),
             phone_device: some("iPhone"),
             reason: some("why"),
+            details: some(r#"{"fields":["name"]}"#),
         };
         let bare = AuditRow {
             kind: "config_reloaded".to_owned(),

@@ -265,20 +265,6 @@ impl WriteTx {
     pub async fn ticket_bound(&mut self, id: &str, bound: &Bound<'_>) -> Result<bool, StoreError> {
         Ok(self.execute(confirm_bound(id, bound)).await? == 1)
     }
-
-    /// Whether this is a program's account.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_service(&mut self, user_id: &str) -> Result<bool, StoreError> {
-        let query = sqlx::query("SELECT service FROM users WHERE id = $1").bind(user_id.to_owned());
-        let row = self.fetch_optional(query).await?;
-        Ok(row
-            .map(|row| row.try_get::<i64, _>("service"))
-            .transpose()?
-            .unwrap_or(0)
-            != 0)
-    }
 }
 
 fn confirm_bound(id: &str, bound: &Bound<'_>) -> Statement {

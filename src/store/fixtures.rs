@@ -161,3 +161,13 @@ pub(crate) fn session(id: &str, user_id: &str) -> SessionRow {
         parent: None,
     }
 }
+
+/// The hashes of all bind codes.
+pub(crate) async fn bind_code_hashes(store: &Store) -> Vec<String> {
+    use sqlx::Row;
+    let rows = store
+        .fetch_all(sqlx::query("SELECT hash FROM bind_codes"))
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.try_get("hash").unwrap()).collect()
+}

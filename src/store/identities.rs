@@ -135,6 +135,26 @@ impl WriteTx {
         self.execute(query).await.map(|_| ())
     }
 
+    /// Gives an identity of `from` to `to`; false if it is not `from`'s.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn move_identity(
+        &mut self,
+        app_id: &str,
+        openid: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<bool, StoreError> {
+        let query =
+            sqlx::query("UPDATE identities SET user_id = $4 WHERE app_id = $1 AND openid = $2 AND user_id = $3")
+                .bind(app_id)
+                .bind(openid)
+                .bind(from)
+                .bind(to);
+        Ok(self.execute(query).await? == 1)
+    }
+
     /// Forgets an identity; false if it is not this user's.
     ///
     /// # Errors

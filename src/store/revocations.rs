@@ -99,7 +99,7 @@ impl WriteTx {
 impl RevocationKind {
     const ALL: [Self; 3] = [Self::Change, Self::Session, Self::User];
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Change => "change",
             Self::Session => "session",

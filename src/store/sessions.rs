@@ -129,6 +129,15 @@ impl Store {
 }
 
 impl WriteTx {
+    /// As [`Store::end_sessions_of`]; before any other write of the transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_all_of(&mut self, user_id: &str, reason: &str, now: i64) -> Result<u64, StoreError> {
+        self.lock(Lock::Revocations).await?;
+        self.end_sessions_of(user_id, reason, now).await
+    }
+
     /// Ends and revokes what a user holds. The transaction holds [`Lock::Revocations`].
     pub(crate) async fn end_sessions_of(&mut self, user_id: &str, reason: &str, now: i64) -> Result<u64, StoreError> {
         let query = sqlx::query(
@@ -179,11 +188,14 @@ impl WriteTx {
         let query = sqlx::query("SELECT expires_at FROM sessions WHERE user_id = $1 ORDER BY expires_at DESC LIMIT 1")
             .bind(user_id);
         let row = self.fetch_optional(query).await?;
-        let last = row
-            .map(|row| row.try_get::<i64, _>("expires_at"))
-            .transpose()?
-            .unwrap_or(now);
-        Ok((last + CLOCK_DIFFERENCE).max(now + USER_REVOCATION_LEAST))
+        last_end(row.as_ref(), now)
+    }
+
+    /// The same of all users.
+    pub(crate) async fn last_session_end_of_all(&mut self, now: i64) -> Result<i64, StoreError> {
+        let query = sqlx::query("SELECT expires_at FROM sessions ORDER BY expires_at DESC LIMIT 1");
+        let row = self.fetch_optional(query).await?;
+        last_end(row.as_ref(), now)
     }
 }
 
@@ -218,6 +230,14 @@ pub fn public_session_id(id: &str) -> String {
     let bytes = URL_SAFE_NO_PAD.decode(id).unwrap_or_else(|_| id.as_bytes().to_vec());
     let digest = digest(&SHA256, &[b"menshen/sid".as_slice(), &bytes].concat());
     URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
+}
+
+fn last_end(row: Option<&AnyRow>, now: i64) -> Result<i64, StoreError> {
+    let last = row
+        .map(|row| row.try_get::<i64, _>("expires_at"))
+        .transpose()?
+        .unwrap_or(now);
+    Ok((last + CLOCK_DIFFERENCE).max(now + USER_REVOCATION_LEAST))
 }
 
 pub(super) fn from_row(row: &AnyRow) -> Result<SessionRow, StoreError> {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Lock, NewUser, RevocationKind, SessionRow, Statement, Store, StoreError, WriteTx, tickets};
+use super::{Lock, RevocationKind, SessionRow, Statement, Store, StoreError, WriteTx, tickets};
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -268,28 +268,6 @@ impl Store {
         .bind(before)
         .bind(before - LISTED_AFTER_END);
         self.execute(query).await
-    }
-
-    /// Whether a user is a program's account: one that holds tokens and never logs in.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_service(&self, user_id: &str) -> Result<bool, StoreError> {
-        let query = sqlx::query("SELECT service FROM users WHERE id = $1").bind(user_id.to_owned());
-        let row = self.fetch_optional(query).await?;
-        Ok(row.map(|row| row.try_get::<i64, _>("service")).transpose()? == Some(1))
-    }
-
-    /// Records a program's account.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] if the id or username is somebody's.
-    pub async fn insert_service(&self, new: &NewUser) -> Result<(), StoreError> {
-        let mut tx = self.directory().await?;
-        tx.insert_user(new).await?;
-        let mark = sqlx::query("UPDATE users SET service = 1 WHERE id = $1").bind(new.id.clone());
-        tx.execute(mark).await?;
-        tx.commit().await
     }
 }
 

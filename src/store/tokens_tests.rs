@@ -219,19 +219,3 @@ async fn listings_show_what_operators_handed_out_and_sweeping_forgets_it_after_a
     assert_eq!(store.sweep_tokens(NOW + 1001 + 30 * 86_400).await.unwrap(), 1);
     assert_eq!(listed(None).await, ["t_3"], "what never ends stays");
 }
-
-#[tokio::test]
-async fn a_programs_account_is_marked_and_its_name_is_one_of_all() {
-    let store = with_tokens(&[]).await;
-    let robot = |id: &str, name: &str| NewUser {
-        id: id.to_owned(),
-        username: Some(name.to_owned()),
-        created_at: NOW,
-        ..NewUser::default()
-    };
-    store.insert_service(&robot("u_r", "Robot")).await.unwrap();
-    assert!(store.is_service("u_r").await.unwrap());
-    assert!(!store.is_service("u_1").await.unwrap() && !store.is_service("u_9").await.unwrap());
-    let taken = store.insert_service(&robot("u_s", "robot")).await.unwrap_err();
-    assert!(matches!(taken, StoreError::Conflict { what: "username" }), "{taken}");
-}

@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::{Lock, RevocationKind, Statement, Store, StoreError, WriteTx};
 
 /// A person.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct User {
     /// `u_` and 26 letters and digits.
     pub id: String,
@@ -30,6 +30,10 @@ pub struct User {
     pub attributes: Map<String, Value>,
     /// May not log in.
     pub disabled: bool,
+    /// A program's account: holds tokens, never logs in.
+    pub service: bool,
+    /// Has a password, to prove the account when an identity is bound.
+    pub has_password: bool,
     /// Unix seconds.
     pub created_at: i64,
     /// Last change of any of the above.
@@ -57,6 +61,10 @@ pub struct NewUser {
     pub groups: Vec<String>,
     /// Whatever else an import brought.
     pub attributes: Map<String, Value>,
+    /// argon2id, in PHC form.
+    pub password_hash: Option<String>,
+    /// A program's account.
+    pub service: bool,
     /// Now.
     pub created_at: i64,
 }
@@ -78,6 +86,8 @@ pub struct UserChange {
     pub groups: Option<Vec<String>>,
     /// All attributes anew.
     pub attributes: Option<Map<String, Value>>,
+    /// argon2id, in PHC form.
+    pub password_hash: Option<Option<String>>,
 }
 
 /// The form in which usernames are compared: compatibility forms (NFKC) and case are folded. Upper case before lower
@@ -156,48 +166,6 @@ impl Store {
         Ok(changed)
     }
 
-    /// Forbids or allows a user to log in; forbidding ends all that they hold, in the same transaction. False if it was so
-    /// already, or there is no such user.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then nothing has changed.
-    pub async fn set_disabled(&self, id: &str, disabled: bool, reason: &str, now: i64) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        tx.lock(Lock::Revocations).await?;
-        let query = sqlx::query("UPDATE users SET disabled = $2, updated_at = $3 WHERE id = $1 AND disabled <> $2")
-            .bind(id)
-            .bind(i64::from(disabled))
-            .bind(now);
-        if tx.execute(query).await? != 1 {
-            return Ok(false);
-        }
-        if disabled {
-            tx.end_sessions_of(id, reason, now).await?;
-            tx.revoke_tokens_of(id, now).await?;
-        }
-        tx.commit().await?;
-        Ok(true)
-    }
-
-    /// Forgets a person with identities and sessions, and revokes what they hold. False if there is no such user.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then nothing has changed.
-    pub async fn delete_user(&self, id: &str, reason: &str, now: i64) -> Result<bool, StoreError> {
-        let mut tx = self.directory().await?;
-        tx.lock(Lock::Revocations).await?;
-        tx.end_sessions_of(id, reason, now).await?;
-        if tx
-            .execute(sqlx::query("DELETE FROM users WHERE id = $1").bind(id))
-            .await?
-            != 1
-        {
-            return Ok(false);
-        }
-        tx.commit().await?;
-        Ok(true)
-    }
-
     /// A transaction in which nobody else decides which user an identity belongs to.
     ///
     /// # Errors
@@ -220,6 +188,15 @@ impl WriteTx {
             .as_ref()
             .map(from_row)
             .transpose()
+    }
+
+    /// As [`Store::user_by_username`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn user_by_username(&mut self, username: &str) -> Result<Option<User>, StoreError> {
+        let query = sqlx::query(SELECT_BY_USERNAME).bind(fold_username(username));
+        self.fetch_optional(query).await?.as_ref().map(from_row).transpose()
     }
 
     /// As [`Store::user_by_phone`].
@@ -286,8 +263,8 @@ impl fmt::Debug for UserChange {
 fn insert(new: &NewUser) -> Statement {
     sqlx::query(
         "INSERT INTO users (id, username, username_key, name, picture, phone, email, groups_json, attributes_json,
-             disabled, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $10)",
+             disabled, created_at, updated_at, password_hash, service)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $10, $11, $12)",
     )
     .bind(new.id.as_str())
     .bind(new.username.as_deref())
@@ -299,17 +276,20 @@ fn insert(new: &NewUser) -> Statement {
     .bind(Value::from(new.groups.clone()).to_string())
     .bind(Value::from(new.attributes.clone()).to_string())
     .bind(new.created_at)
+    .bind(new.password_hash.as_deref())
+    .bind(i64::from(new.service))
 }
 
 /// Each field with a flag before it, so that one statement serves every choice of fields.
 fn update(id: &str, change: &UserChange, now: i64) -> Statement {
     let field = |field: &Option<Option<String>>| (i64::from(field.is_some()), field.clone().flatten());
-    let (username, name, picture, phone, email) = (
+    let (username, name, picture, phone, email, password) = (
         field(&change.username),
         field(&change.name),
         field(&change.picture),
         field(&change.phone),
         field(&change.email),
+        field(&change.password_hash),
     );
     let username_key = username.1.as_deref().map(fold_username);
     sqlx::query(
@@ -321,7 +301,8 @@ fn update(id: &str, change: &UserChange, now: i64) -> Statement {
              phone = CASE WHEN $10 = 1 THEN $11 ELSE phone END,
              email = CASE WHEN $12 = 1 THEN $13 ELSE email END,
              groups_json = COALESCE($14, groups_json),
-             attributes_json = COALESCE($15, attributes_json)
+             attributes_json = COALESCE($15, attributes_json),
+             password_hash = CASE WHEN $16 = 1 THEN $17 ELSE password_hash END
          WHERE id = $1",
     )
     .bind(id)
@@ -344,6 +325,8 @@ fn update(id: &str, change: &UserChange, now: i64) -> Statement {
             .clone()
             .map(|attributes| Value::from(attributes).to_string()),
     )
+    .bind(password.0)
+    .bind(password.1)
 }
 
 pub(super) fn from_row(row: &AnyRow) -> Result<User, StoreError> {
@@ -358,6 +341,8 @@ pub(super) fn from_row(row: &AnyRow) -> Result<User, StoreError> {
         groups: serde_json::from_str(row.try_get("groups_json")?).map_err(broken)?,
         attributes: serde_json::from_str(row.try_get("attributes_json")?).map_err(broken)?,
         disabled: row.try_get::<i64, _>("disabled")? != 0,
+        service: row.try_get::<i64, _>("service")? != 0,
+        has_password: row.try_get::<i64, _>("has_password")? != 0,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
         last_login_at: row.try_get("last_login_at")?,
@@ -368,12 +353,17 @@ pub(super) fn from_row(row: &AnyRow) -> Result<User, StoreError> {
 macro_rules! select_where {
     ($condition:literal) => {
         concat!(
-            "SELECT id, username, name, picture, phone, email, groups_json, attributes_json, disabled, created_at,
-             updated_at, last_login_at FROM users WHERE ",
+            "SELECT id, username, name, picture, phone, email, groups_json, attributes_json, disabled, service,
+             CASE WHEN password_hash IS NULL THEN 0 ELSE 1 END AS has_password, created_at, updated_at, last_login_at
+             FROM users WHERE ",
             $condition
         )
     };
 }
+
+/// [`from_row`] reads what these select.
+pub(super) const SELECT_USERNAME_KEYS: &str = select_where!("username_key IN");
+pub(super) const SELECT_PHONES: &str = select_where!("phone IN");
 
 const SELECT_BY_ID: &str = select_where!("id = $1");
 const SELECT_BY_USERNAME: &str = select_where!("username_key = $1");

@@ -14,6 +14,8 @@ fn alice() -> NewUser {
         email: Some("alice@example.com".to_owned()),
         groups: vec!["staff".to_owned(), "ops, night".to_owned()],
         attributes: Map::from_iter([("floor".to_owned(), Value::from(3))]),
+        password_hash: Some("$argon2id$".to_owned()),
+        service: true,
         created_at: NOW,
     }
 }
@@ -67,6 +69,8 @@ async fn a_user_comes_back_as_recorded_by_id_name_and_number() {
         groups: alice().groups,
         attributes: alice().attributes,
         disabled: false,
+        service: true,
+        has_password: true,
         created_at: NOW,
         updated_at: NOW,
         last_login_at: None,

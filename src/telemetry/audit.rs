@@ -23,6 +23,8 @@ use crate::telemetry::metrics::Metrics;
 pub enum AuditKind {
     /// An identity was bound to an existing user.
     Bind,
+    /// An operator issued a one-time code for binding.
+    BindCodeIssued,
     /// The person declined on the phone.
     Cancel,
     /// The configuration was read anew.
@@ -53,7 +55,9 @@ pub enum AuditKind {
     TokenRevoked,
     /// An identity was taken from a user.
     Unbind,
-    /// A login made a user.
+    /// An operator changed a user; `details` names the fields.
+    UserChanged,
+    /// A login or an operator made a user.
     UserCreated,
     /// An operator deleted a user.
     UserDeleted,
@@ -61,11 +65,16 @@ pub enum AuditKind {
     UserDisabled,
     /// An operator enabled a user.
     UserEnabled,
-    /// An operator imported a user.
+    /// An import made or changed a user; `details` says which.
     UserImported,
+    /// An operator made two users one; `details` holds what an undo needs.
+    UserMerged,
+    /// An operator took a merge back.
+    UserMergeUndone,
 }
 
-/// One event. It has no place for phone numbers, codes, tokens or cookies; free text must not hold them either.
+/// One event. It has no place for phone numbers, codes, tokens or cookies; free text must not hold them either. The one
+/// exception is [`AuditKind::UserMerged`], whose details restore a person and are never printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEvent {
     /// What happened.
@@ -90,6 +99,8 @@ pub struct AuditEvent {
     pub phone_device: Option<String>,
     /// Why: a stable error code, or an operator's word.
     pub reason: Option<String>,
+    /// What else belongs to the kind of event, as JSON.
+    pub details: Option<String>,
 }
 
 /// Where records end up.
@@ -137,8 +148,9 @@ pub fn ticket_hash(id: &str) -> String {
 
 impl AuditKind {
     /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::Bind,
+        Self::BindCodeIssued,
         Self::Cancel,
         Self::ConfigReloaded,
         Self::Confirm,
@@ -154,11 +166,14 @@ impl AuditKind {
         Self::TokenIssued,
         Self::TokenRevoked,
         Self::Unbind,
+        Self::UserChanged,
         Self::UserCreated,
         Self::UserDeleted,
         Self::UserDisabled,
         Self::UserEnabled,
         Self::UserImported,
+        Self::UserMerged,
+        Self::UserMergeUndone,
     ];
 
     /// The stable name, in records and in the log.
@@ -166,6 +181,7 @@ impl AuditKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bind => "bind",
+            Self::BindCodeIssued => "bind_code_issued",
             Self::Cancel => "cancel",
             Self::ConfigReloaded => "config_reloaded",
             Self::Confirm => "confirm",
@@ -181,11 +197,14 @@ impl AuditKind {
             Self::TokenIssued => "token_issued",
             Self::TokenRevoked => "token_revoked",
             Self::Unbind => "unbind",
+            Self::UserChanged => "user_changed",
             Self::UserCreated => "user_created",
             Self::UserDeleted => "user_deleted",
             Self::UserDisabled => "user_disabled",
             Self::UserEnabled => "user_enabled",
             Self::UserImported => "user_imported",
+            Self::UserMerged => "user_merged",
+            Self::UserMergeUndone => "user_merge_undone",
         }
     }
 }
@@ -206,6 +225,7 @@ impl AuditEvent {
             browser_device: None,
             phone_device: None,
             reason: None,
+            details: None,
         }
     }
 
@@ -224,6 +244,7 @@ impl AuditEvent {
             browser_device = self.browser_device,
             phone_device = self.phone_device,
             reason = self.reason,
+            details = self.details,
         );
     }
 }

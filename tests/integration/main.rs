@@ -34,4 +34,5 @@ mod ticket;
 mod tokens;
 mod upstream_tls;
 mod upstreams;
+mod users;
 mod wechat_fails;

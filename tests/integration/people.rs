@@ -134,6 +134,12 @@ async fn a_person_found_by_their_number_gets_their_old_name() {
     assert_eq!(seen.header("remote-groups").as_deref(), Some("staff,ops"));
     let mut store = world.watch_store().await;
     assert_eq!(store.count("SELECT count(*) FROM users").await, 1);
+    // Once, and not at every login from then on.
+    world.browser().log_in("lilei").await;
+    world
+        .until(async || store.count("SELECT count(*) FROM audit WHERE kind = 'login'").await == 2)
+        .await;
+    assert_eq!(store.count("SELECT count(*) FROM audit WHERE kind = 'bind'").await, 1);
 }
 
 #[tokio::test]

@@ -415,7 +415,7 @@ async fn bad_orders_are_explained_and_do_nothing() {
         (&["create", "--user", "alice", "--service", "robot"], 2, "--service"),
         (&["create", "--user", "nobody"], 1, "nobody in the directory"),
         (&["create", "--service", "alice"], 1, "is a person"),
-        (&["create", "--service", " robot"], 1, "cannot be a username"),
+        (&["create", "--service", " "], 1, "cannot be a username"),
         (
             &["create", "--service", "u_00000000000000000000000000"],
             1,

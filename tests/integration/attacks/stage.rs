@@ -239,6 +239,7 @@ async fn employ_alice(world: &World) {
         groups: vec!["staff".to_owned(), "ops".to_owned()],
         attributes: serde_json::Map::new(),
         created_at: world.clock.now(),
+        ..NewUser::default()
     };
     store.insert_user(&alice).await.unwrap();
     store.close().await;

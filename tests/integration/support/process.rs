@@ -62,9 +62,25 @@ impl Process {
         (process, address)
     }
 
+    /// A verb that goes on until it is interrupted, once it has printed a line.
+    pub async fn follow(arguments: &[&str]) -> Self {
+        let mut child = command(arguments).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let written = Arc::new(Mutex::new(String::new()));
+        let process = Self { child, written };
+        process.wait_for(&mut lines, "").await;
+        process.keep_reading(lines);
+        process
+    }
+
     /// SIGTERM.
     pub async fn terminate(&self) {
         self.signal("TERM").await;
+    }
+
+    /// SIGINT, as Ctrl-C sends it.
+    pub async fn interrupt(&self) {
+        self.signal("INT").await;
     }
 
     /// Any signal.

@@ -479,6 +479,11 @@ impl StoreWatch {
         row.get(0)
     }
 
+    /// Changes the store behind everybody's back.
+    pub async fn execute(&mut self, statement: &'static str) {
+        sqlx::query(statement).execute(&mut self.0).await.unwrap();
+    }
+
     /// Has every question to the store fail from now on: its tables have other names.
     pub async fn break_store(&mut self) {
         for table in TABLES {
