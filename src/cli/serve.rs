@@ -54,8 +54,16 @@ pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
         }
     };
     runtime.block_on(async {
+        // Before anybody is told that it serves, and may ask it to stop.
+        let signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => {
+                error!(%error, "signals cannot be heard");
+                return FAILED;
+            }
+        };
         match start(settings, upgrade).await {
-            Ok(serving) => until_stopped(serving, source, itself).await,
+            Ok(serving) => until_stopped(serving, signals, source, itself).await,
             Err(error) => {
                 error!(%error, "not started");
                 FAILED
@@ -142,16 +150,8 @@ async fn serve_operator(
 
 /// Reloads on SIGHUP and on changed files, starts a successor on SIGUSR2, stops on SIGTERM and SIGINT and when another
 /// process has taken over.
-async fn until_stopped(serving: Serving, source: Source, itself: Itself) -> u8 {
+async fn until_stopped(serving: Serving, mut signals: Signals, source: Source, itself: Itself) -> u8 {
     let Serving { gateway, admin, offer } = serving;
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => {
-            error!(%error, "signals cannot be heard");
-            gateway.stop().await;
-            return FAILED;
-        }
-    };
     // One that waits is enough: it reads what is there when its turn comes.
     let (ask, asked) = mpsc::channel(1);
     let following = tokio::spawn(gateway.reloader().clone().follow(source, asked));

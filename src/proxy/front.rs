@@ -139,38 +139,52 @@ impl Door {
     ) where
         A: HttpServerApp + Send + Sync + 'static,
     {
-        info!(address = %self.address, tls = self.is_tls(), "listening");
+        let Self {
+            address,
+            listener,
+            tls,
+            proxy_protocol,
+            spare,
+        } = self;
+        info!(%address, tls = tls.is_some(), "listening");
+        let fresh = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
                 _ = shutdown.wait_for(|stop| *stop) => break,
             };
             match accepted {
                 Ok(stream) => {
-                    let (app, shutdown, tls) = (Arc::clone(&app), shutdown.clone(), self.tls.clone());
-                    let trusted = self.proxy_protocol.then(|| snapshot.load_full());
-                    let cut = cut.clone();
+                    let (app, shutdown, tls) = (Arc::clone(&app), shutdown.clone(), tls.clone());
+                    let trusted = proxy_protocol.then(|| snapshot.load_full());
+                    let (cut, fresh) = (cut.clone(), fresh.token());
                     // On the heap once, instead of moved through every layer that waits for it.
                     let connection = Box::pin(async move {
                         if let Some(stream) =
                             establish(stream, trusted.as_ref().map(|snapshot| &snapshot.trusted), tls).await
                         {
                             let serving = Service::handle_event(stream, Arc::clone(&app), shutdown);
-                            app.run_connection(serving).await;
+                            app.run_connection(serving, fresh).await;
                         }
                     });
                     connections.spawn(async move { cut.run_until_cancelled_owned(connection).await });
                 }
                 Err(error) => {
-                    error!(address = %self.address, %error, "accept failed");
+                    error!(%address, %error, "accept failed");
                     // Out of descriptors: the next call would fail at once and spin. Some connection ends meanwhile.
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
             }
         }
+        drop((listener, spare));
+        // Whoever connected just now, and was accepted by nobody else, still gets an answer.
+        fresh.close();
+        if tokio::time::timeout(FIRST_REQUEST, fresh.wait()).await.is_err() {
+            debug!(connections = fresh.len(), "connections without a request are closed");
+        }
         // Idle connections close at once, and streams of our own end: nobody waits for them until the grace is over.
         app.cleanup().await;
-        debug!(address = %self.address, "no longer listening");
+        debug!(%address, "no longer listening");
     }
 }
 
@@ -258,4 +272,7 @@ const BACKLOG: u32 = 65_535;
 const BEGINNING: Duration = Duration::from_secs(15);
 /// Bytes that are asked for first: addresses, and the TLVs that balancers of clouds add.
 const USUAL_PREAMBLE: usize = 536;
+/// At a stop, for who has connected and not asked yet: the time from a connection to its request, with a margin for a TLS
+/// handshake from far away.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(200);

@@ -43,6 +43,7 @@ pub struct Gateway {
     resources: Arc<Resources>,
     reloader: Reloader,
     stop: watch::Sender<bool>,
+    doors: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
     connections: TaskTracker,
     cut: CancellationToken,
@@ -180,6 +181,7 @@ impl Gateway {
             resources,
             reloader,
             stop,
+            doors: Vec::new(),
             tasks: Vec::new(),
             connections: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -226,6 +228,12 @@ impl Gateway {
         // The receivers are gone when every task has ended already.
         let _ = self.stop.send(true);
         self.snapshot.load().portal.inner().login.waiters.close();
+        // They may be accepting at this moment.
+        for door in self.doors {
+            if let Err(error) = door.await {
+                error!(%error, "a listener ended in panic");
+            }
+        }
         self.connections.close();
         if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
             warn!(
@@ -284,7 +292,7 @@ impl Gateway {
             let app = Arc::clone(proxies.entry(part).or_insert_with(|| proxy(part)));
             let (connections, cut) = (self.connections.clone(), self.cut.clone());
             let serving = door.serve(app, Arc::clone(&self.snapshot), stopping.clone(), connections, cut);
-            self.tasks.push(tokio::spawn(serving));
+            self.doors.push(tokio::spawn(serving));
         }
     }
 }

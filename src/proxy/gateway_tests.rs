@@ -272,6 +272,26 @@ async fn a_stop_waits_for_no_idle_connection() {
 }
 
 #[tokio::test]
+async fn who_has_connected_when_a_stop_comes_is_answered() {
+    let rig = Rig::start(OK, "http://127.0.0.1:1").await;
+    let mut fresh = TcpStream::connect(rig.address).await.unwrap();
+    while rig.gateway.connections.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let stopping = tokio::spawn(rig.gateway.stop());
+    while TcpStream::connect(rig.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    fresh
+        .write_all(b"GET /a HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = read_answer(&mut fresh).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_session_and_not_before() {
     let streaming = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
                      6\r\nfirst\n\r\n";

@@ -9,7 +9,7 @@
 use std::future::pending;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +19,7 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
 /// The limits.
@@ -62,9 +63,10 @@ impl<A> Watched<A> {
         }
     }
 
-    /// Runs everything that happens on one connection. Ends early when an HTTP/2 handshake does not.
-    pub async fn run_connection(&self, serving: impl Future<Output = ()>) {
-        let connection = Arc::new(Connection::default());
+    /// Runs everything that happens on one connection. Ends early when an HTTP/2 handshake does not. `fresh` is given up
+    /// when the first request has arrived.
+    pub async fn run_connection(&self, serving: impl Future<Output = ()>, fresh: TaskTrackerToken) {
+        let connection = Arc::new(Connection::of(fresh));
         let mut serving = pin!(CONNECTION.scope(Arc::clone(&connection), serving));
         if timeout(self.patience.first, &mut serving).await.is_ok() {
             return;
@@ -118,6 +120,7 @@ where
 pub fn head_arrived() {
     // Outside of a watched connection nobody waits for it.
     let _ = EXCHANGE.try_with(|exchange| exchange.head_arrived.store(true, Ordering::Release));
+    let _ = CONNECTION.try_with(|connection| connection.is_used());
 }
 
 /// Lets this task's exchange go on for as long as `holds` says true.
@@ -139,10 +142,26 @@ pub fn lasts_at_most(limit: Duration) {
 }
 
 /// What is known about a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Connection {
     began: AtomicBool,
     shakes_hands: AtomicBool,
+    /// Until the first request: who has connected only now is not to be sent away at a stop.
+    fresh: Mutex<Option<TaskTrackerToken>>,
+}
+
+impl Connection {
+    fn of(fresh: TaskTrackerToken) -> Self {
+        Self {
+            began: AtomicBool::new(false),
+            shakes_hands: AtomicBool::new(false),
+            fresh: Mutex::new(Some(fresh)),
+        }
+    }
+
+    fn is_used(&self) {
+        drop(self.fresh.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// One request and its answer.
@@ -204,7 +223,13 @@ impl Exchange {
 }
 
 fn note_handshake(shakes_hands: bool) {
-    let _ = CONNECTION.try_with(|connection| connection.shakes_hands.store(shakes_hands, Ordering::Release));
+    let _ = CONNECTION.try_with(|connection| {
+        let shook = connection.shakes_hands.swap(shakes_hands, Ordering::AcqRel);
+        // From here on a stop is told to the client by GOAWAY, which says what was still taken.
+        if shook && !shakes_hands {
+            connection.is_used();
+        }
+    });
 }
 
 tokio::task_local! {
@@ -227,6 +252,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::watch;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
 
@@ -281,7 +307,7 @@ mod tests {
         tokio::spawn(async move {
             let stream: TcpStream = stream.into();
             let serving = Service::handle_event(Box::new(stream), Arc::clone(&app), stopping);
-            app.run_connection(serving).await;
+            app.run_connection(serving, TaskTracker::new().token()).await;
         });
         Served {
             client,
@@ -357,16 +383,19 @@ mod tests {
             note_handshake(true);
             pending::<()>().await;
         };
-        timeout(Duration::from_secs(5), app.run_connection(stuck))
-            .await
-            .unwrap();
+        timeout(
+            Duration::from_secs(5),
+            app.run_connection(stuck, TaskTracker::new().token()),
+        )
+        .await
+        .unwrap();
         let open = async {
             note_handshake(true);
             note_handshake(false);
             sleep(SHORT.first * 2).await;
         };
         let began = tokio::time::Instant::now();
-        app.run_connection(open).await;
+        app.run_connection(open, TaskTracker::new().token()).await;
         assert!(began.elapsed() >= SHORT.first * 2);
     }
 }

@@ -78,7 +78,7 @@ async fn a_token_is_made_used_listed_and_revoked_within_a_second() {
     assert_eq!(
         events,
         [
-            ("user_created", Some("service")),
+            ("user_created", None),
             ("token_issued", Some(&*id)),
             ("token_revoked", Some(&*id))
         ]
