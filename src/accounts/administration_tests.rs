@@ -113,7 +113,7 @@ async fn an_edit_that_changes_nothing_tells_nobody() {
     let edited = directory.edit(&user.id, change, attributes, NOW + 1).await.unwrap();
     assert_eq!(edited.fields, ["phone", "groups", "attributes", "password"]);
     assert!(edited.user.phone.is_none() && edited.user.has_password && edited.user.attributes["floor"] == "3");
-    let told = store.revocations_after(0).await.unwrap();
+    let told = store.revocations_after(0, 1000).await.unwrap();
     assert_eq!(
         (told.len(), told[0].kind, told[0].subject.as_str()),
         (1, RevocationKind::Change, &*user.id)
@@ -154,7 +154,7 @@ async fn disabling_and_deleting_end_what_a_person_holds_and_are_recorded() {
     store.insert_session(&session("s1", &user.id)).await.unwrap();
     assert!(directory.set_disabled(&user.id, true, "left", NOW).await.unwrap());
     assert!(!directory.set_disabled(&user.id, true, "left", NOW).await.unwrap());
-    assert_eq!(store.revocations_after(0).await.unwrap().len(), 2);
+    assert_eq!(store.revocations_after(0, 1000).await.unwrap().len(), 2);
     let disabled = store.user(&user.id).await.unwrap().unwrap();
     let refused = directory
         .issue_bind_code(&disabled, Duration::from_secs(60), NOW)

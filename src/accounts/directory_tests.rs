@@ -254,7 +254,7 @@ async fn a_late_number_is_written_and_told_and_a_taken_one_is_neither() {
         (late.user.id, late.user.phone.as_deref()),
         (one.user.id.clone(), Some(PHONE))
     );
-    let told = store.revocations_after(0).await.unwrap();
+    let told = store.revocations_after(0, 1000).await.unwrap();
     assert_eq!(told.len(), 1);
     assert_eq!(
         (told[0].kind, told[0].subject.as_str()),

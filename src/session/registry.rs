@@ -4,6 +4,7 @@
 //! at once when this node revoked something, so that a logout here and a command elsewhere reach all nodes in time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -34,6 +35,8 @@ pub struct Registry {
     tolerance: i64,
     cache: Arc<SessionCache>,
     revocations: Arc<Revocations>,
+    /// Number of the last revocation that was read.
+    seen: Arc<AtomicI64>,
     changed: Arc<Notify>,
     metrics: Arc<Metrics>,
     unused: Arc<Unused>,
@@ -74,6 +77,7 @@ impl Registry {
             tolerance: tolerance(settings),
             cache: Arc::new(SessionCache::new(CACHED_SESSIONS)),
             revocations,
+            seen: Arc::default(),
             changed,
             metrics,
             unused: Arc::default(),
@@ -100,6 +104,7 @@ impl Registry {
                 Arc::new(SessionCache::new(CACHED_SESSIONS))
             },
             revocations: Arc::clone(&self.revocations),
+            seen: Arc::clone(&self.seen),
             changed: Arc::clone(&self.changed),
             metrics: Arc::clone(&self.metrics),
             unused: Arc::clone(&self.unused),
@@ -272,36 +277,41 @@ impl Registry {
         Ok(ended)
     }
 
-    /// Reads what is revoked, so that sessions can be served from the first request on.
+    /// Reads what was revoked since the last reading, so that sessions can be served: page by page, since a large
+    /// installation has millions.
     ///
     /// # Errors
     /// When the store does not answer: [`Registry::follow`] goes on trying.
     pub async fn read(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let revocations = self.store.revocations_after(0).await?;
-        revocations.into_iter().for_each(|revocation| self.note(revocation));
+        loop {
+            let seen = self.seen.load(Ordering::Acquire);
+            let page = self.store.revocations_after(seen, PAGE).await?;
+            let complete = page.len() < PAGE as usize;
+            for revocation in page {
+                self.seen.fetch_max(revocation.seq, Ordering::AcqRel);
+                self.note(revocation);
+            }
+            if complete {
+                break;
+            }
+        }
         self.revocations.mark_read(now);
         Ok(())
     }
 
     /// Reads what is revoked until `shutdown` says true.
     pub async fn follow(&self, mut shutdown: watch::Receiver<bool>) {
-        let mut seen = 0;
         let mut failing = false;
         let mut swept_at = self.clock.now();
         loop {
             let now = self.clock.now();
-            match self.store.revocations_after(seen).await {
-                Ok(revocations) => {
-                    for revocation in revocations {
-                        seen = seen.max(revocation.seq);
-                        self.note(revocation);
-                    }
-                    self.revocations.mark_read(now);
-                    if std::mem::take(&mut failing) {
-                        info!("the store answers again");
-                    }
+            match self.read().await {
+                Ok(()) if failing => {
+                    failing = false;
+                    info!("the store answers again");
                 }
+                Ok(()) => {}
                 Err(error) if !failing => {
                     failing = true;
                     error!(%error, "revocations cannot be read; sessions go on for session.store_outage");
@@ -378,6 +388,8 @@ impl From<User> for crate::identity::person::Person {
 
 /// About a kilobyte each.
 const CACHED_SESSIONS: u64 = 100_000;
+/// Revocations that are read at once.
+const PAGE: u32 = 10_000;
 /// Twice within the second in which a revocation must arrive.
 const READ_EVERY: Duration = Duration::from_millis(500);
 /// Seconds.

@@ -76,7 +76,7 @@ async fn what_was_backed_up_is_there_again() {
     let (last, audited) = (store.last_revocation().await.unwrap(), ROWS_AT_ONCE as i64 + 3);
     assert_eq!(last, 1);
     assert!(other.end_session("s2", "logout", NOW).await.unwrap());
-    let new = other.revocations_after(last).await.unwrap();
+    let new = other.revocations_after(last, 1000).await.unwrap();
     assert_eq!((new.len(), &*new[0].subject), (1, "s2"));
     other.insert_audit(&[AuditRow::default()]).await.unwrap();
     assert_eq!(other.audit_after(audited, 10).await.unwrap()[0].seq, audited + 1);
@@ -146,7 +146,7 @@ async fn what_was_revoked_after_the_backup_stays_revoked_and_nodes_learn_the_res
             "{id} lives again"
         );
     }
-    let all = store.revocations_after(0).await.unwrap();
+    let all = store.revocations_after(0, 1000).await.unwrap();
     let of = |kind, subject: &str| {
         all.iter()
             .filter(|one| one.kind == kind && one.subject == subject)
@@ -155,7 +155,7 @@ async fn what_was_revoked_after_the_backup_stays_revoked_and_nodes_learn_the_res
     assert_eq!(of(RevocationKind::Session, "s2"), 1);
     assert_eq!(of(RevocationKind::User, "u_2"), 1);
     // A node that has read everything up to here asks for what comes after, and is told of the backup's.
-    let new = store.revocations_after(seen).await.unwrap();
+    let new = store.revocations_after(seen, 1000).await.unwrap();
     assert_eq!((new.len(), &*new[0].subject), (1, "s1"));
     assert!(store.last_revocation().await.unwrap() >= new[0].seq);
 }

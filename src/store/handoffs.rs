@@ -184,7 +184,7 @@ mod tests {
             }
             assert!(store.end_session(ended, "logout", NOW + 1).await.unwrap());
             let mut revoked: Vec<_> = store
-                .revocations_after(0)
+                .revocations_after(0, 1000)
                 .await
                 .unwrap()
                 .into_iter()

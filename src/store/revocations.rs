@@ -40,14 +40,16 @@ pub struct Revocation {
 }
 
 impl Store {
-    /// What was revoked after number `seq`, oldest first; 0 for everything that still matters.
+    /// Up to `limit` of what was revoked after number `seq`, oldest first; from 0 on everything that still matters.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn revocations_after(&self, seq: i64) -> Result<Vec<Revocation>, StoreError> {
-        let query =
-            sqlx::query("SELECT seq, kind, subject, at, keep_until FROM revocations WHERE seq > $1 ORDER BY seq")
-                .bind(seq);
+    pub async fn revocations_after(&self, seq: i64, limit: u32) -> Result<Vec<Revocation>, StoreError> {
+        let query = sqlx::query(
+            "SELECT seq, kind, subject, at, keep_until FROM revocations WHERE seq > $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(seq)
+        .bind(i64::from(limit));
         self.fetch_all(query).await?.iter().map(from_row).collect()
     }
 
@@ -151,7 +153,7 @@ mod tests {
             .collect();
         let (mut last, mut seen) = (0, Vec::new());
         while seen.len() < 8 * 6 {
-            for revocation in store.revocations_after(last).await.unwrap() {
+            for revocation in store.revocations_after(last, 1000).await.unwrap() {
                 assert_eq!(revocation.seq, last + 1, "a gap");
                 last = revocation.seq;
                 seen.push(revocation.subject);
@@ -178,8 +180,16 @@ mod tests {
             .await
             .unwrap();
         tx.commit().await.unwrap();
+        let numbers = async |after, limit| {
+            let page = store.revocations_after(after, limit).await.unwrap();
+            page.into_iter().map(|revocation| revocation.seq).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (numbers(0, 1).await, numbers(1, 1).await, numbers(2, 1).await),
+            (vec![1], vec![2], vec![])
+        );
         assert_eq!(store.sweep_revocations(NOW + 6).await.unwrap(), 1);
-        let left = store.revocations_after(0).await.unwrap();
+        let left = store.revocations_after(0, 1000).await.unwrap();
         let expected = Revocation {
             seq: 1,
             kind: RevocationKind::Change,

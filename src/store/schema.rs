@@ -134,7 +134,7 @@ mod tests {
         assert!(again.user("u_1").await.unwrap().is_some());
         assert_eq!(again.session("s1").await.unwrap().unwrap().ended_at, Some(NOW));
         assert!(!again.ticket_scan(&scan("ticket", "o1")).await.unwrap());
-        assert_eq!(again.revocations_after(0).await.unwrap().len(), 1);
+        assert_eq!(again.revocations_after(0, 1000).await.unwrap().len(), 1);
     }
 
     #[tokio::test]

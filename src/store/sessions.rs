@@ -319,7 +319,7 @@ mod tests {
             .filter(|ended| *ended.as_ref().unwrap())
             .count();
         assert_eq!(ended, 1);
-        let revoked = store.revocations_after(0).await.unwrap();
+        let revoked = store.revocations_after(0, 1000).await.unwrap();
         assert_eq!(revoked.len(), 1);
         assert_eq!(
             (revoked[0].kind, revoked[0].subject.as_str()),
@@ -351,7 +351,7 @@ mod tests {
             .end_sessions(&["s1", "s2", "s3", "s4"], "operator", NOW + 1)
             .await
             .unwrap();
-        assert_eq!((ended, store.revocations_after(1).await.unwrap().len()), (2, 2));
+        assert_eq!((ended, store.revocations_after(1, 1000).await.unwrap().len()), (2, 2));
     }
 
     #[tokio::test]

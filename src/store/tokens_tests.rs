@@ -102,7 +102,7 @@ async fn a_token_is_revoked_once_and_in_the_same_step_for_all_nodes() {
         store.revoke_token("t_2", "operator", NOW).await.unwrap(),
         RevokedToken::Unknown
     );
-    let revoked = store.revocations_after(0).await.unwrap();
+    let revoked = store.revocations_after(0, 1000).await.unwrap();
     assert_eq!(revoked.len(), 1);
     assert_eq!(revoked[0].kind, RevocationKind::Session);
     assert_eq!(revoked[0].subject, token_subject("t_1"));

@@ -216,7 +216,7 @@ mod tests {
         tx.tell_changed(&ids, NOW).await.unwrap();
         tx.tell_changed(&[], NOW).await.unwrap();
         tx.commit().await.unwrap();
-        let told = store.revocations_after(0).await.unwrap();
+        let told = store.revocations_after(0, 1000).await.unwrap();
         assert_eq!(told.len(), 250);
         assert_eq!(store.last_revocation().await.unwrap(), 250);
         for (revocation, id) in told.iter().zip(&ids) {

@@ -156,7 +156,7 @@ async fn a_change_touches_the_named_fields_and_is_told_to_the_nodes() {
     assert_eq!((user.name, user.email), (alice().name, alice().email));
     assert!(user.groups.is_empty() && user.attributes == alice().attributes && user.updated_at == NOW + 5);
     assert!(store.user_by_username("alice").await.unwrap().is_none());
-    let told = store.revocations_after(0).await.unwrap();
+    let told = store.revocations_after(0, 1000).await.unwrap();
     assert_eq!(kinds(&told), [(RevocationKind::Change, "u_alice")]);
     assert!(told[0].keep_until >= NOW + 1000, "forgotten before the session ends");
     assert!(store.session("s1").await.unwrap().unwrap().ended_at.is_none());
@@ -180,7 +180,7 @@ async fn disabling_ends_every_session_in_the_same_step() {
     assert!(store.user("u_1").await.unwrap().unwrap().disabled);
     assert!(store.sessions_of("u_1", NOW + 5).await.unwrap().is_empty());
     assert_eq!(store.sessions_of("u_2", NOW + 5).await.unwrap().len(), 2);
-    let told = store.revocations_after(0).await.unwrap();
+    let told = store.revocations_after(0, 1000).await.unwrap();
     let mut told = kinds(&told);
     assert_eq!(told.pop(), Some((RevocationKind::User, "u_1")));
     told.sort_by_key(|told| told.1);
@@ -214,7 +214,7 @@ async fn deleting_takes_identities_and_sessions_along_and_revokes_them() {
     assert!(store.user("u_alice").await.unwrap().is_none());
     assert!(store.identity("wx1", "o1").await.unwrap().is_none());
     assert!(store.session("s1").await.unwrap().is_none());
-    let told = store.revocations_after(0).await.unwrap();
+    let told = store.revocations_after(0, 1000).await.unwrap();
     assert_eq!(
         kinds(&told),
         [(RevocationKind::Session, "s1"), (RevocationKind::User, "u_alice")]

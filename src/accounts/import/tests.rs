@@ -60,7 +60,7 @@ async fn the_same_file_twice_changes_nothing_the_second_time() {
     assert_eq!((alice.created_at, alice.updated_at), (NOW, NOW + 9));
     let carol = store.user_by_phone("+8613800138001").await.unwrap().unwrap();
     assert_eq!(carol.username.as_deref(), Some("carol"));
-    let mut told: Vec<_> = store.revocations_after(0).await.unwrap();
+    let mut told: Vec<_> = store.revocations_after(0, 1000).await.unwrap();
     told.sort_by(|one, other| one.subject.cmp(&other.subject));
     let mut expected = [alice.id, carol.id];
     expected.sort();

@@ -178,7 +178,7 @@ async fn a_merge_moves_fills_and_ends_and_says_so_beforehand() {
     );
     assert_eq!(case.store.identities_of(&user.id).await.unwrap().len(), 3);
     assert!(case.store.user(&case.remove.id).await.unwrap().is_none());
-    let told = case.store.revocations_after(0).await.unwrap();
+    let told = case.store.revocations_after(0, 1000).await.unwrap();
     assert!(told.iter().any(|told| told.subject == "s2") && !told.iter().any(|told| told.subject == "s1"));
     let audit = case.store.audit_after(2, 10).await.unwrap();
     let kinds: Vec<_> = audit
