@@ -109,11 +109,24 @@ async fn the_page_is_on_no_host_of_a_site() {
 }
 
 #[tokio::test]
+async fn the_login_that_is_asked_for_leads_back_wherever_other_logins_lead() {
+    let home = format!("https://{SITE}/");
+    let plan = World::plan_https().set("connections.0.callback_url", &*home);
+    let world = plan.start().await;
+    let mut browser = world.browser_at(PUBLIC_HOST);
+    let sent = browser.open(ACCOUNT).await.expect(303);
+    let page = browser.open(sent.header("location").unwrap()).await.login_page();
+    let redeemed = browser.finish_login(&page, "lilei").await.expect(200).json();
+    let account = follow(&mut browser, redeemed["redirect"].as_str().unwrap()).await;
+    assert!(account.text().contains("Your account"), "{}", account.text());
+}
+
+#[tokio::test]
 async fn nobody_gets_in_without_a_fresh_login() {
     let world = World::start().await;
     let mut stranger = world.browser_at(PUBLIC_HOST);
     let answer = stranger.open(ACCOUNT).await.expect(303);
-    assert_eq!(answer.header("location"), Some("/.menshen/login"));
+    assert_eq!(answer.header("location"), Some("/.menshen/login?rd=%2F"));
     let mut other = world.browser();
     other.log_in("lilei").await;
     let mut browser = at_home(&world, "lilei").await;
@@ -121,7 +134,7 @@ async fn nobody_gets_in_without_a_fresh_login() {
     world.advance(300);
     browser.open(ACCOUNT).await.expect(200);
     world.advance(1);
-    let again = "/.menshen/login?switch=true";
+    let again = "/.menshen/login?switch=true&rd=%2F";
     assert_eq!(browser.open(ACCOUNT).await.expect(303).header("location"), Some(again));
     // What is done by an old login is not done.
     for target in ["/.menshen/account/sessions", "/.menshen/account/identities"] {
