@@ -261,24 +261,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_is_being_handed_on_ends_with_the_identity_it_may_have_come_from() {
-        let store = with_handoff().await;
-        store.insert_session(&session("kept", "u_1")).await.unwrap();
-        let mut tx = store.begin().await.unwrap();
-        assert!(tx.insert_handed_session(&handed("s1")).await.unwrap());
-        let ending = async {
+    async fn a_session_that_is_being_handed_on_ends_with_all_of_its_person() {
+        for kept in [Some("kept"), None] {
+            let store = with_handoff().await;
+            store.insert_session(&session("kept", "u_1")).await.unwrap();
             let mut tx = store.begin().await.unwrap();
-            tx.lock(Lock::Revocations).await.unwrap();
-            let ended = tx.end_other_sessions_of("u_1", "kept", "unbound", NOW).await.unwrap();
-            tx.commit().await.unwrap();
-            ended
-        };
-        let (ended, ()) = tokio::join!(ending, async {
-            somebody_waits(&store).await;
-            tx.commit().await.unwrap();
-        });
-        assert_eq!(ended, 2);
-        assert_eq!(store.session("s1").await.unwrap().unwrap().ended_at, Some(NOW));
+            assert!(tx.insert_handed_session(&handed("s1")).await.unwrap());
+            let ending = async {
+                let mut tx = store.begin().await.unwrap();
+                tx.lock(Lock::Revocations).await.unwrap();
+                let ended = match kept {
+                    Some(kept) => tx.end_other_sessions_of("u_1", kept, "unbound", NOW).await,
+                    None => tx.end_sessions_of("u_1", "everywhere", NOW).await,
+                };
+                tx.commit().await.unwrap();
+                ended.unwrap()
+            };
+            let (ended, ()) = tokio::join!(ending, async {
+                somebody_waits(&store).await;
+                tx.commit().await.unwrap();
+            });
+            assert_eq!(ended, if kept.is_some() { 2 } else { 3 });
+            assert_eq!(store.session("s1").await.unwrap().unwrap().ended_at, Some(NOW));
+        }
     }
 
     #[tokio::test]

@@ -142,6 +142,7 @@ impl WriteTx {
 
     /// Ends and revokes what a user holds. The transaction holds [`Lock::Revocations`].
     pub(crate) async fn end_sessions_of(&mut self, user_id: &str, reason: &str, now: i64) -> Result<u64, StoreError> {
+        self.hold_user(user_id).await?;
         let query = sqlx::query(
             "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id, expires_at",
         )
@@ -163,7 +164,7 @@ impl WriteTx {
 
     /// Waits for a login of this user that is under way, so that the next statement sees the session that it made. Logins
     /// touch the user before any session; so must whoever changes both.
-    pub(crate) async fn hold_user(&mut self, user_id: &str) -> Result<(), StoreError> {
+    async fn hold_user(&mut self, user_id: &str) -> Result<(), StoreError> {
         let hold = sqlx::query("UPDATE users SET disabled = disabled WHERE id = $1").bind(user_id.to_owned());
         self.execute(hold).await.map(|_| ())
     }

@@ -61,7 +61,6 @@ impl WriteTx {
     /// [`StoreError`].
     pub async fn delete_user(&mut self, id: &str, reason: &str, now: i64) -> Result<bool, StoreError> {
         self.lock(Lock::Revocations).await?;
-        self.hold_user(id).await?;
         self.end_sessions_of(id, reason, now).await?;
         self.execute(sqlx::query("UPDATE audit SET details = NULL WHERE user_id = $1").bind(id))
             .await?;
