@@ -165,7 +165,8 @@ impl Inner {
         let rd = destination.to_string();
         let agent = user_agent(headers);
         let device = Device::of(agent);
-        let urls: Vec<String> = connections.iter().map(|other| login_url(&other.id, &rd)).collect();
+        let url = |other: &&Connection| login_url(&other.id, &rd, asked.switching);
+        let urls: Vec<String> = connections.iter().map(url).collect();
         let tabs: Vec<Tab<'_>> = connections
             .iter()
             .zip(&urls)
@@ -376,9 +377,13 @@ impl Inner {
     }
 }
 
-/// The login page of a connection.
-pub(super) fn login_url(connection: &str, rd: &str) -> String {
-    format!("/.menshen/login?connection={connection}&rd={}", encode_query(rd))
+/// The login page of a connection; with `switching` also for who is signed in.
+pub(super) fn login_url(connection: &str, rd: &str, switching: bool) -> String {
+    let switch = if switching { "&switch=true" } else { "" };
+    format!(
+        "/.menshen/login?connection={connection}&rd={}{switch}",
+        encode_query(rd)
+    )
 }
 
 /// A value in a query.
