@@ -236,8 +236,10 @@ impl<'t> Filling<'t> {
         if !present.is_empty() && !force {
             return Err(BackupError::NotEmpty(present));
         }
-        for remembered in SPENT {
-            tx.execute(sqlx::query(remembered)).await?;
+        if force {
+            for remembered in SPENT {
+                tx.execute(sqlx::query(remembered)).await?;
+            }
         }
         for name in LEFT_OUT.into_iter().chain(TABLES.iter().rev().map(|table| table.name)) {
             if !matches!(name, "counters" | "revocations") {
@@ -321,9 +323,9 @@ impl<'t> Filling<'t> {
                  OR EXISTS (SELECT 1 FROM revocations r WHERE r.kind = 'user' AND r.subject = sessions.user_id
                      AND r.at >= sessions.auth_time))";
             self.tx.execute(sqlx::query(revoked).bind(now)).await?;
-        }
-        for again in SPENT_AGAIN {
-            self.tx.execute(sqlx::query(again)).await?;
+            for again in SPENT_AGAIN {
+                self.tx.execute(sqlx::query(again)).await?;
+            }
         }
         for (counter, table, column) in [
             (Lock::Keys, "keys", "id"),
