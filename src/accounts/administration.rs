@@ -208,7 +208,7 @@ impl Directory {
             return Err(AdministrationError::LastIdentity(introduced(user)));
         }
         tx.end_all_of(&user.id, "unbound", now).await?;
-        tx.delete_identity(&user.id, app_id, openid).await?;
+        tx.delete_identity(&user.id, app_id, openid, now).await?;
         let details = json!({ "app_id": app_id });
         tx.insert_audit(&[event(AuditKind::Unbind, &user.id, now, Some("operator"), Some(details))])
             .await?;

@@ -48,7 +48,7 @@ impl Directory {
             Some(false) => return Err(UnbindError::Last),
             Some(true) => {}
         }
-        tx.delete_identity(holder.user_id, app_id, openid).await?;
+        tx.delete_identity(holder.user_id, app_id, openid, now).await?;
         let ended = tx
             .end_other_sessions_of(holder.user_id, holder.session_id, "unbound", now)
             .await?;

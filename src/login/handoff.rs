@@ -104,9 +104,13 @@ impl Login {
     /// [`LoginError::Unknown`] for every code that is not this host's and this browser's, is spent or has run out.
     pub async fn take_over(&self, code: &str, taker: Taker<'_>) -> Result<Taken, LoginError> {
         let now = self.clock.now();
+        let (code, bound) = (sha256(code.as_bytes()), binding(taker.cookie));
+        if !self.store.has_handoff(&code, taker.host, &bound, now).await? {
+            return Err(LoginError::Unknown);
+        }
         let mut tx = self.store.begin().await?;
         let content = tx
-            .take_handoff(&sha256(code.as_bytes()), taker.host, &binding(taker.cookie), now)
+            .take_handoff(&code, taker.host, &bound, now)
             .await?
             .ok_or(LoginError::Unknown)?;
         let content: Content = serde_json::from_str(&content).map_err(|_| LoginError::Unknown)?;

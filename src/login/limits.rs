@@ -88,6 +88,11 @@ impl Limits {
         self.login_pages.take(&address)
     }
 
+    /// A hand-off's code was none. That counts tenfold: nine pages more.
+    pub fn wrong_code(&self, address: IpAddr) {
+        self.login_pages.take_nine(&address);
+    }
+
     /// One phone call from this address.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ pub(super) struct Language {
 enum Entering<'c> {
     /// With a fresh login.
     Fresh(&'c Arc<CachedSession>),
-    /// Has to log in, and comes back by itself: who is signed in at this host is led to this page.
+    /// Has to log in, and comes back by itself: who is signed in is led from this host's start page to this one.
     Login(&'static str),
 }
 
@@ -195,7 +195,7 @@ impl Inner {
         self.require_account_host(context)?;
         context.require_verifiable()?;
         let Some(cached) = self.signed_in(context) else {
-            return Ok(Entering::Login("/.menshen/login"));
+            return Ok(Entering::Login("/.menshen/login?rd=%2F"));
         };
         let age = self
             .login
@@ -205,7 +205,7 @@ impl Inner {
         Ok(if age <= FRESH {
             Entering::Fresh(cached)
         } else {
-            Entering::Login("/.menshen/login?switch=true")
+            Entering::Login("/.menshen/login?switch=true&rd=%2F")
         })
     }
 

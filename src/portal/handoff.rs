@@ -68,7 +68,12 @@ pub(super) async fn take(
         Err(LoginError::Unknown) if portal.signed_in(&context).is_some() => {
             return Ok(Redirect::to("/").into_response());
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            if matches!(error, LoginError::Unknown) {
+                portal.login.limits.wrong_code(context.limit_key);
+            }
+            return Err(error.into());
+        }
     };
     let browser = Browser {
         site: portal.site_name(&context).to_owned(),
@@ -144,11 +149,18 @@ impl Inner {
         context: &RequestContext,
         rd: &str,
         session: Option<&crate::session::token::Session>,
-    ) -> Result<String, Problem> {
+    ) -> String {
         match (Destination::parse(rd, &self.gate, &context.own_origin()), session) {
-            (Destination::Place(place), _) => Ok(place.to_string()),
-            (Destination::Handoff(handoff), Some(session)) => Ok(self.login.hand_on(session, &handoff).await?),
-            (Destination::Handoff(handoff), None) => Ok(handoff.page.to_string()),
+            (Destination::Place(place), _) => place.to_string(),
+            (Destination::Handoff(handoff), None) => handoff.page.to_string(),
+            (Destination::Handoff(handoff), Some(session)) => match self.login.hand_on(session, &handoff).await {
+                Ok(address) => address,
+                // There is a session, and its cookie has to reach the browser. The host asks for the code once more.
+                Err(error) => {
+                    tracing::error!(%error, request_id = &*context.request_id, "a login was not handed on at once");
+                    handoff.page.to_string()
+                }
+            },
         }
     }
 

@@ -51,10 +51,16 @@ pub(super) async fn login(
         .rd
         .as_deref()
         .map(|rd| Destination::parse(rd, &portal.gate, &context.own_origin()));
-    if !switching && let Some(target) = portal.without_login(&context, rd.as_ref()).await? {
+    let navigates = mints_ticket(&method, classify(&method, &headers));
+    // A code for another host is written down, and counts like a page.
+    let hands_on = rd.as_ref().and_then(Destination::handoff).is_some();
+    if !switching
+        && (navigates || !hands_on)
+        && let Some(target) = portal.without_login(&context, rd.as_ref()).await?
+    {
         return Ok(Redirect::to(&target).into_response());
     }
-    if !mints_ticket(&method, classify(&method, &headers)) {
+    if !navigates {
         return Err(Problem {
             login_url: Some("/.menshen/login".to_owned()),
             ..Code::LoginRequired.into()
@@ -159,7 +165,8 @@ impl Inner {
         let rd = destination.to_string();
         let agent = user_agent(headers);
         let device = Device::of(agent);
-        let urls: Vec<String> = connections.iter().map(|other| login_url(&other.id, &rd)).collect();
+        let url = |other: &&Connection| login_url(&other.id, &rd, asked.switching);
+        let urls: Vec<String> = connections.iter().map(url).collect();
         let tabs: Vec<Tab<'_>> = connections
             .iter()
             .zip(&urls)
@@ -272,6 +279,10 @@ impl Inner {
                 if site.is_none_or(|site| !site.connections.iter().any(|listed| listed == connection)) {
                     return Ok(None);
                 }
+                self.login
+                    .limits
+                    .login_page(context.limit_key)
+                    .map_err(LoginError::from)?;
                 Some(self.login.hand_on(&signed_in.session, handoff).await?)
             }
             // The portal's own host has no page behind its root but the person's own.
@@ -366,9 +377,13 @@ impl Inner {
     }
 }
 
-/// The login page of a connection.
-pub(super) fn login_url(connection: &str, rd: &str) -> String {
-    format!("/.menshen/login?connection={connection}&rd={}", encode_query(rd))
+/// The login page of a connection; with `switching` also for who is signed in.
+pub(super) fn login_url(connection: &str, rd: &str, switching: bool) -> String {
+    let switch = if switching { "&switch=true" } else { "" };
+    format!(
+        "/.menshen/login?connection={connection}&rd={}{switch}",
+        encode_query(rd)
+    )
 }
 
 /// A value in a query.

@@ -55,7 +55,8 @@ impl Inner {
         let qr = format!("/.menshen/tickets/{id}/qr");
         let phone = self.simulated_phone(connection, &watched.scene);
         let rd = watched.half.return_to.resolve(handed_back).unwrap_or("/");
-        let new_code_url = login_url(&connection.id, rd);
+        // Who is signed in and has a ticket wants another login.
+        let new_code_url = login_url(&connection.id, rd, self.signed_in(context).is_some());
         let destination = Destination::parse(rd, &self.gate, &context.own_origin());
         let locale = locale(headers, self.settings.branding.locale);
         let page = TicketPage {

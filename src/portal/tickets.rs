@@ -193,7 +193,7 @@ pub(super) async fn redeem(
     // Checked when the page was made; checked again, because the configuration may be another one now.
     let target = portal
         .after_login(&context, &redeemed.redirect, Some(&redeemed.session))
-        .await?;
+        .await;
     // One that is handed on is used when the next host asks, which may be never.
     if destination::handoff_host(&redeemed.redirect).is_none() {
         portal
@@ -257,9 +257,13 @@ impl Inner {
         handed_back: Option<&str>,
         form: bool,
     ) -> Answer {
+        self.login
+            .limits
+            .login_page(context.limit_key)
+            .map_err(LoginError::from)?;
         let rd = watched.half.return_to.resolve(handed_back).unwrap_or("/");
         let session = context.session.as_ref().map(|cached| &cached.session);
-        let target = self.after_login(context, rd, session).await?;
+        let target = self.after_login(context, rd, session).await;
         Ok(go_to(&target, form))
     }
 

@@ -120,8 +120,8 @@ impl Store {
     }
 
     /// Fills the store from a backup, in one transaction. What is there already is refused, or with `force` replaced,
-    /// except for revocations: what was revoked here stays revoked, also for sessions of the backup, and the numbers that
-    /// nodes follow go on.
+    /// except for revocations: what was revoked, spent or disabled here stays so, also what the backup has, and the numbers
+    /// that nodes follow go on.
     ///
     /// # Errors
     /// See [`BackupError`]; then nothing has changed.
@@ -132,7 +132,7 @@ impl Store {
         now: i64,
         mut progress: impl FnMut(u64),
     ) -> Result<Contents, BackupError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_unhurried().await?;
         let mut filling = Filling::begin(&mut tx, force).await?;
         let mut reader = Reader::open(from)?;
         while let Some(item) = reader.next()? {
@@ -236,6 +236,11 @@ impl<'t> Filling<'t> {
         if !present.is_empty() && !force {
             return Err(BackupError::NotEmpty(present));
         }
+        if force {
+            for remembered in SPENT {
+                tx.execute(sqlx::query(remembered)).await?;
+            }
+        }
         for name in LEFT_OUT.into_iter().chain(TABLES.iter().rev().map(|table| table.name)) {
             if !matches!(name, "counters" | "revocations") {
                 tx.execute(sqlx::query(AssertSqlSafe(format!("DELETE FROM {name}"))))
@@ -318,6 +323,9 @@ impl<'t> Filling<'t> {
                  OR EXISTS (SELECT 1 FROM revocations r WHERE r.kind = 'user' AND r.subject = sessions.user_id
                      AND r.at >= sessions.auth_time))";
             self.tx.execute(sqlx::query(revoked).bind(now)).await?;
+            for again in SPENT_AGAIN {
+                self.tx.execute(sqlx::query(again)).await?;
+            }
         }
         for (counter, table, column) in [
             (Lock::Keys, "keys", "id"),
@@ -336,6 +344,28 @@ impl<'t> Filling<'t> {
         Ok(())
     }
 }
+
+/// What was revoked, spent or disabled here, remembered while the tables are filled anew: a backup that is older than that
+/// must not bring it back to life.
+const SPENT: [&str; 3] = [
+    "CREATE TEMPORARY TABLE disabled_users AS SELECT id FROM users WHERE disabled <> 0",
+    "CREATE TEMPORARY TABLE spent_tokens AS
+         SELECT id, used_at, revoked_at FROM tokens WHERE used_at IS NOT NULL OR revoked_at IS NOT NULL",
+    "CREATE TEMPORARY TABLE spent_bind_codes AS SELECT id, used_at FROM bind_codes WHERE used_at IS NOT NULL",
+];
+
+const SPENT_AGAIN: [&str; 7] = [
+    "UPDATE users SET disabled = 1 WHERE id IN (SELECT id FROM disabled_users)",
+    "UPDATE tokens SET revoked_at = (SELECT s.revoked_at FROM spent_tokens s WHERE s.id = tokens.id)
+     WHERE revoked_at IS NULL AND id IN (SELECT id FROM spent_tokens)",
+    "UPDATE tokens SET used_at = (SELECT s.used_at FROM spent_tokens s WHERE s.id = tokens.id)
+     WHERE used_at IS NULL AND id IN (SELECT id FROM spent_tokens)",
+    "UPDATE bind_codes SET used_at = (SELECT s.used_at FROM spent_bind_codes s WHERE s.id = bind_codes.id)
+     WHERE used_at IS NULL AND id IN (SELECT id FROM spent_bind_codes)",
+    "DROP TABLE disabled_users",
+    "DROP TABLE spent_tokens",
+    "DROP TABLE spent_bind_codes",
+];
 
 /// Rows in one statement: the widest table stays below the engines' number of bound values.
 const ROWS_AT_ONCE: usize = 100;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::fixtures::{self, NOW, TestStore, scan, session};
 use super::super::schema::KNOWN;
-use super::super::{AuditRow, KeyRotation, NewKey, RevocationKind};
+use super::super::{AuditRow, KeyRotation, NewKey, RevocationKind, RevokedToken, TokenKind, TokenRow};
 use super::*;
 
 async fn filled() -> TestStore {
@@ -158,6 +158,67 @@ async fn what_was_revoked_after_the_backup_stays_revoked_and_nodes_learn_the_res
     let new = store.revocations_after(seen, 1000).await.unwrap();
     assert_eq!((new.len(), &*new[0].subject), (1, "s1"));
     assert!(store.last_revocation().await.unwrap() >= new[0].seq);
+}
+
+fn token(id: &str, kind: TokenKind) -> TokenRow {
+    TokenRow {
+        id: id.to_owned(),
+        kind,
+        hash: id.as_bytes().to_vec(),
+        user_id: "u_1".to_owned(),
+        label: None,
+        sites: None,
+        connection: None,
+        session_id: None,
+        auth_time: NOW,
+        created_at: NOW,
+        expires_at: Some(NOW + 9_999),
+        last_used_at: None,
+        used_at: None,
+        revoked_at: None,
+    }
+}
+
+#[tokio::test]
+async fn what_was_spent_or_disabled_after_the_backup_stays_so() {
+    let store = filled().await;
+    let tokens = [
+        ("revoked", TokenKind::Api),
+        ("refresh", TokenKind::Refresh),
+        ("good", TokenKind::Api),
+    ];
+    for (id, kind) in tokens {
+        assert!(store.issue_token(&token(id, kind)).await.unwrap());
+    }
+    for id in ["b_1", "b_2"] {
+        fixtures::bind_code(&store, id, "u_1", "hash", NOW).await;
+    }
+    let file = backup(&store).await;
+    let revoked = store.revoke_token("revoked", "operator", NOW + 6).await.unwrap();
+    assert_eq!(revoked, RevokedToken::Now);
+    let spend = sqlx::query("UPDATE tokens SET used_at = $1 WHERE id = 'refresh'").bind(NOW + 6);
+    assert_eq!(store.execute(spend).await.unwrap(), 1);
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.spend_bind_code("b_1", NOW + 6).await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(store.set_disabled("u_2", true, "left", NOW + 6).await.unwrap());
+
+    for _ in 0..2 {
+        restored(&store, &file, true).await.unwrap();
+        for (id, revoked_at, used_at) in [
+            ("revoked", Some(NOW + 6), None),
+            ("refresh", None, Some(NOW + 6)),
+            ("good", None, None),
+        ] {
+            let row = store.token_by_hash(id.as_bytes()).await.unwrap().unwrap();
+            assert_eq!((row.revoked_at, row.used_at), (revoked_at, used_at), "{id}");
+        }
+        for (id, disabled) in [("u_1", false), ("u_2", true)] {
+            assert_eq!(store.user(id).await.unwrap().unwrap().disabled, disabled, "{id}");
+        }
+        let unspent = "SELECT COUNT(*) FROM bind_codes WHERE used_at IS NULL";
+        assert_eq!(fixtures::number(&store, unspent).await, 1);
+    }
 }
 
 #[tokio::test]

@@ -190,8 +190,8 @@ impl Store {
         }
     }
 
-    /// Empties the numbers that tickets kept which ran out, and forgets counts of attempts that began before
-    /// `window_start`.
+    /// Empties the numbers that tickets kept which ran out, forgets counts of attempts that began before `window_start`,
+    /// and bind codes that ran out.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -201,6 +201,8 @@ impl Store {
         )
         .await?;
         self.execute(sqlx::query("DELETE FROM proof_failures WHERE since <= $1").bind(window_start))
+            .await?;
+        self.execute(sqlx::query("DELETE FROM bind_codes WHERE expires_at <= $1").bind(now))
             .await
             .map(|_| ())
     }

@@ -277,3 +277,14 @@ async fn an_address_names_a_user_if_it_is_only_theirs() {
     assert_eq!(by("nobody@example.com").await, None);
     assert_eq!(by("").await, None);
 }
+
+#[tokio::test]
+async fn bind_codes_that_ran_out_are_swept() {
+    let store = fixtures::store().await;
+    fixtures::user(&store, "u_1").await;
+    fixtures::bind_code(&store, "b_1", "u_1", "hash", NOW).await;
+    store.sweep_bindings(NOW + 3_599, 0).await.unwrap();
+    assert_eq!(fixtures::bind_code_hashes(&store).await.len(), 1);
+    store.sweep_bindings(NOW + 3_600, 0).await.unwrap();
+    assert!(fixtures::bind_code_hashes(&store).await.is_empty());
+}

@@ -40,6 +40,29 @@ impl Store {
         self.execute(query).await.map(|_| ())
     }
 
+    /// Whether this code could be spent now, by this host and this browser. Whoever comes with another one is sent away
+    /// without a write, for which everybody else would wait.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_handoff(
+        &self,
+        code_hash: &[u8],
+        host: &str,
+        binding_hash: &[u8],
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "SELECT 1 AS one FROM handoffs
+             WHERE code_hash = $1 AND host = $2 AND binding_hash = $3 AND used_at IS NULL AND expires_at > $4",
+        )
+        .bind(code_hash.to_vec())
+        .bind(host.to_owned())
+        .bind(binding_hash.to_vec())
+        .bind(now);
+        Ok(self.fetch_optional(query).await?.is_some())
+    }
+
     /// Forgets hand-offs that were over before `before`.
     ///
     /// # Errors
@@ -104,6 +127,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::super::fixtures::{self, NOW, TestStore, session};
+    use super::super::{Engine, Lock};
     use super::*;
 
     async fn with_handoff() -> TestStore {
@@ -139,16 +163,30 @@ mod tests {
     #[tokio::test]
     async fn a_code_is_spent_once_in_time_by_its_own_host_and_browser() {
         let store = with_handoff().await;
-        assert!(!take(&store, b"other", "wiki.test", b"binding", NOW).await);
-        assert!(!take(&store, b"code", "files.test", b"binding", NOW).await);
-        assert!(!take(&store, b"code", "wiki.test", b"another", NOW).await);
-        assert!(!take(&store, b"code", "wiki.test", b"binding", NOW + 30).await);
+        let others: [(&[u8], _, &[u8], _); 4] = [
+            (b"other", "wiki.test", b"binding", NOW),
+            (b"code", "files.test", b"binding", NOW),
+            (b"code", "wiki.test", b"another", NOW),
+            (b"code", "wiki.test", b"binding", NOW + 30),
+        ];
+        for (code, host, binding, now) in others {
+            assert!(!store.has_handoff(code, host, binding, now).await.unwrap());
+            assert!(!take(&store, code, host, binding, now).await);
+        }
+        let could_be = async || {
+            store
+                .has_handoff(b"code", "wiki.test", b"binding", NOW + 29)
+                .await
+                .unwrap()
+        };
+        assert!(could_be().await);
         let takers = (0..20).map(|_| {
             let store = store.clone();
             tokio::spawn(async move { take(&store, b"code", "wiki.test", b"binding", NOW + 29).await })
         });
         let taken = futures_util::future::join_all(takers).await;
         assert_eq!(taken.into_iter().filter(|taken| *taken.as_ref().unwrap()).count(), 1);
+        assert!(!could_be().await);
         assert_eq!(store.sweep_handoffs(NOW + 30).await.unwrap(), 0);
         assert_eq!(store.sweep_handoffs(NOW + 31).await.unwrap(), 1);
     }
@@ -194,6 +232,57 @@ mod tests {
             assert_eq!(revoked, ["s0", "s1", "s2"], "by {ended}");
             assert!(!store.end_session("s1", "logout", NOW + 2).await.unwrap());
             assert_eq!(store.session("other").await.unwrap().unwrap().ended_at, None);
+        }
+    }
+
+    /// Until somebody waits for a row; where there is one writer, whoever began first is first.
+    async fn somebody_waits(store: &Store) {
+        if store.engine == Engine::Postgres {
+            let waiting = "SELECT COUNT(*) FROM pg_stat_activity
+                 WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE %' AND datname = current_database()";
+            while fixtures::number(store, waiting).await == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_being_handed_on_ends_with_the_others() {
+        let store = with_handoff().await;
+        let mut tx = store.begin().await.unwrap();
+        assert!(tx.insert_handed_session(&handed("s1")).await.unwrap());
+        let ending = store.end_session("s0", "logout", NOW);
+        let (ended, ()) = tokio::join!(ending, async {
+            somebody_waits(&store).await;
+            tx.commit().await.unwrap();
+        });
+        assert!(ended.unwrap());
+        assert_eq!(store.session("s1").await.unwrap().unwrap().ended_at, Some(NOW));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_being_handed_on_ends_with_all_of_its_person() {
+        for kept in [Some("kept"), None] {
+            let store = with_handoff().await;
+            store.insert_session(&session("kept", "u_1")).await.unwrap();
+            let mut tx = store.begin().await.unwrap();
+            assert!(tx.insert_handed_session(&handed("s1")).await.unwrap());
+            let ending = async {
+                let mut tx = store.begin().await.unwrap();
+                tx.lock(Lock::Revocations).await.unwrap();
+                let ended = match kept {
+                    Some(kept) => tx.end_other_sessions_of("u_1", kept, "unbound", NOW).await,
+                    None => tx.end_sessions_of("u_1", "everywhere", NOW).await,
+                };
+                tx.commit().await.unwrap();
+                ended.unwrap()
+            };
+            let (ended, ()) = tokio::join!(ending, async {
+                somebody_waits(&store).await;
+                tx.commit().await.unwrap();
+            });
+            assert_eq!(ended, if kept.is_some() { 2 } else { 3 });
+            assert_eq!(store.session("s1").await.unwrap().unwrap().ended_at, Some(NOW));
         }
     }
 

@@ -155,11 +155,26 @@ impl WriteTx {
         Ok(self.execute(query).await? == 1)
     }
 
-    /// Forgets an identity; false if it is not this user's.
+    /// Forgets an identity, and ends a login by it that nobody has redeemed yet; false if it is not this user's.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delete_identity(&mut self, user_id: &str, app_id: &str, openid: &str) -> Result<bool, StoreError> {
+    pub async fn delete_identity(
+        &mut self,
+        user_id: &str,
+        app_id: &str,
+        openid: &str,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let confirmed = sqlx::query(
+            "UPDATE tickets SET state = 'cancelled', reason = 'unbound', ended_at = $4
+             WHERE user_id = $1 AND app_id = $2 AND openid = $3 AND state = 'confirmed'",
+        )
+        .bind(user_id.to_owned())
+        .bind(app_id.to_owned())
+        .bind(openid.to_owned())
+        .bind(now);
+        self.execute(confirmed).await?;
         let query = sqlx::query("DELETE FROM identities WHERE user_id = $1 AND app_id = $2 AND openid = $3")
             .bind(user_id)
             .bind(app_id)

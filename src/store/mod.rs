@@ -14,7 +14,8 @@
 //! both engines, ends with its transaction, and needs no retry. They are taken in the order of the enum and before any
 //! other row, so two transactions cannot wait for each other.
 //!
-//! **Every wait has a limit** (five seconds): a store that hangs is an error, not a stuck request. After
+//! **Every wait has a limit** (five seconds; ten minutes for a statement of a migration or a restoration, for which nobody
+//! waits at a page): a store that hangs is an error, not a stuck request. After
 //! [`StoreError::TimedOut`] a write may have happened or not; compare-and-set makes the repetition harmless.
 
 mod audit;
@@ -85,6 +86,8 @@ pub struct Store {
 pub struct WriteTx {
     inner: sqlx::Transaction<'static, Any>,
     metrics: Option<Arc<Metrics>>,
+    /// Of each statement.
+    limit: Duration,
 }
 
 /// What runs once at a time. Taken in this order, before any other row is touched.
@@ -154,9 +157,20 @@ impl Store {
             Ok(WriteTx {
                 inner: begun?,
                 metrics: self.metrics.clone(),
+                limit: STATEMENT_LIMIT,
             })
         })
         .await
+    }
+
+    /// The same for what goes over whole tables while no person waits for it.
+    async fn begin_unhurried(&self) -> Result<WriteTx, StoreError> {
+        let mut tx = self.begin().await?;
+        if self.engine == Engine::Postgres {
+            tx.execute(sqlx::query("SET LOCAL statement_timeout = '590s'")).await?;
+        }
+        tx.limit = UNHURRIED_LIMIT;
+        Ok(tx)
     }
 
     async fn fetch_optional(&self, query: Statement) -> Result<Option<AnyRow>, StoreError> {
@@ -189,7 +203,10 @@ impl WriteTx {
     /// # Errors
     /// The transaction did not happen, except after [`StoreError::TimedOut`], when it may have.
     pub async fn commit(self) -> Result<(), StoreError> {
-        counted(self.metrics.as_deref(), async { Ok(self.inner.commit().await?) }).await
+        counted_within(self.limit, self.metrics.as_deref(), async {
+            Ok(self.inner.commit().await?)
+        })
+        .await
     }
 
     /// Waits until nobody else holds `lock`, and holds it until the transaction ends.
@@ -213,21 +230,21 @@ impl WriteTx {
     }
 
     async fn fetch_optional(&mut self, query: Statement) -> Result<Option<AnyRow>, StoreError> {
-        counted(self.metrics.as_deref(), async {
+        counted_within(self.limit, self.metrics.as_deref(), async {
             Ok(query.fetch_optional(&mut *self.inner).await?)
         })
         .await
     }
 
     async fn fetch_all(&mut self, query: Statement) -> Result<Vec<AnyRow>, StoreError> {
-        counted(self.metrics.as_deref(), async {
+        counted_within(self.limit, self.metrics.as_deref(), async {
             Ok(query.fetch_all(&mut *self.inner).await?)
         })
         .await
     }
 
     async fn execute(&mut self, query: Statement) -> Result<u64, StoreError> {
-        let done: AnyQueryResult = counted(self.metrics.as_deref(), async {
+        let done: AnyQueryResult = counted_within(self.limit, self.metrics.as_deref(), async {
             Ok(query.execute(&mut *self.inner).await?)
         })
         .await?;
@@ -289,7 +306,15 @@ async fn counted<T>(
     metrics: Option<&Metrics>,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    bounded(work).await.inspect_err(|error| {
+    counted_within(STATEMENT_LIMIT, metrics, work).await
+}
+
+async fn counted_within<T>(
+    limit: Duration,
+    metrics: Option<&Metrics>,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    within(limit, work).await.inspect_err(|error| {
         if let (Some(metrics), Some(kind)) = (metrics, error.label()) {
             metrics.store_failed(kind);
         }
@@ -297,7 +322,11 @@ async fn counted<T>(
 }
 
 async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(STATEMENT_LIMIT, work)
+    within(STATEMENT_LIMIT, work).await
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, work)
         .await
         .unwrap_or(Err(StoreError::TimedOut))
 }
@@ -305,6 +334,10 @@ async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result
 /// How long one statement may take, waiting for a connection included. A person waits for it, and the phone's own
 /// request ends after some ten seconds.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long one statement of a migration or a restoration may take: an index over, or the emptying of, a table of millions
+/// of rows. PostgreSQL ends it a little earlier.
+const UNHURRIED_LIMIT: Duration = Duration::from_secs(600);
 
 /// Rows of one statement: 100 rows of 13 values are well below what either engine binds (SQLite 32,766), and are done in
 /// milliseconds.

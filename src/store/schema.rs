@@ -17,7 +17,7 @@ pub(super) async fn migrate(store: &Store) -> Result<(), StoreError> {
         Some(KNOWN) => return Ok(()),
         _ => {}
     }
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_unhurried().await?;
     if store.engine == Engine::Postgres {
         // `CREATE TABLE IF NOT EXISTS` is not safe by itself when two run it at once.
         tx.execute(sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(ADVISORY_LOCK))
@@ -45,7 +45,10 @@ async fn apply(tx: &mut WriteTx, engine: Engine, migration: &Migration) -> Resul
         Engine::Sqlite => migration.both.to_owned(),
     };
     // The text is ours, compiled in; without bound values a driver takes several statements at once.
-    super::bounded(async { Ok(sqlx::raw_sql(AssertSqlSafe(migration)).execute(&mut *tx.inner).await?) }).await?;
+    super::within(tx.limit, async {
+        Ok(sqlx::raw_sql(AssertSqlSafe(migration)).execute(&mut *tx.inner).await?)
+    })
+    .await?;
     Ok(())
 }
 
@@ -143,6 +146,25 @@ mod tests {
         fixtures::user(&store, "u_1").await;
         // A second opening beside the first, which still holds its log: as after a crash, but for the file locks.
         assert!(store.reopen().await.user("u_1").await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_goes_over_whole_tables_has_time_and_nothing_else_has() {
+        let store = fixtures::store().await;
+        for (unhurried, server) in [(true, "590s"), (false, "4500ms")] {
+            let mut tx = match unhurried {
+                true => store.begin_unhurried().await.unwrap(),
+                false => store.begin().await.unwrap(),
+            };
+            let limit = if unhurried { 600 } else { 5 };
+            assert_eq!(tx.limit.as_secs(), limit);
+            if store.engine == Engine::Postgres {
+                let setting = sqlx::query("SELECT current_setting('statement_timeout') AS setting");
+                let row = tx.fetch_optional(setting).await.unwrap().unwrap();
+                assert_eq!(row.try_get::<String, _>("setting").unwrap(), server);
+            }
+            tx.commit().await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -120,7 +120,7 @@ impl Store {
     /// [`StoreError`]; then none was noted.
     pub async fn touch_sessions(&self, uses: &[(String, i64)]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        for (id, last_used_at) in uses {
+        for (id, last_used_at) in in_order(uses) {
             let query = sqlx::query(
                 "UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2 AND ended_at IS NULL",
             )
@@ -130,6 +130,13 @@ impl Store {
         }
         tx.commit().await
     }
+}
+
+/// By id: whoever holds several rows takes them in one order, or two nodes wait for each other.
+pub(super) fn in_order(uses: &[(String, i64)]) -> Vec<&(String, i64)> {
+    let mut uses: Vec<_> = uses.iter().collect();
+    uses.sort_unstable();
+    uses
 }
 
 fn nameless(after: &str) -> Statement {
@@ -188,6 +195,26 @@ mod tests {
     async fn ids(store: &Store, filter: &SessionFilter<'_>) -> Vec<String> {
         let rows = store.list_sessions(filter).await.unwrap();
         rows.into_iter().map(|row| row.id).collect()
+    }
+
+    #[tokio::test]
+    async fn nodes_that_note_the_same_uses_do_not_wait_for_each_other() {
+        let store = fixtures::store().await;
+        fixtures::user(&store, "u_1").await;
+        let mut uses = Vec::new();
+        for number in 0..200 {
+            let id = format!("s{number:03}");
+            store.insert_session(&session(&id, "u_1")).await.unwrap();
+            uses.push((id, NOW));
+        }
+        for round in 1..=5 {
+            let mut forth = uses.clone();
+            forth.iter_mut().for_each(|(_, at)| *at += round);
+            let back: Vec<_> = forth.iter().rev().cloned().collect();
+            let (one, other) = tokio::join!(store.touch_sessions(&forth), store.touch_sessions(&back));
+            one.unwrap();
+            other.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -92,6 +92,8 @@ impl Store {
         tx.lock(Lock::Revocations).await?;
         let mut ended = 0;
         for id in ids {
+            // Waits for a hand-off that is under way, so that the statement below sees what it made.
+            tx.execute(sqlx::query(HOLD_LOGIN).bind((*id).to_owned())).await?;
             let query = sqlx::query(statement).bind((*id).to_owned()).bind(now);
             for row in tx.fetch_all(query).await? {
                 let (id, expires_at): (&str, i64) = (row.try_get("id")?, row.try_get("expires_at")?);
@@ -140,6 +142,7 @@ impl WriteTx {
 
     /// Ends and revokes what a user holds. The transaction holds [`Lock::Revocations`].
     pub(crate) async fn end_sessions_of(&mut self, user_id: &str, reason: &str, now: i64) -> Result<u64, StoreError> {
+        self.hold_user(user_id).await?;
         let query = sqlx::query(
             "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id, expires_at",
         )
@@ -159,6 +162,13 @@ impl WriteTx {
         Ok(ended.len() as u64)
     }
 
+    /// Waits for a login of this user that is under way, so that the next statement sees the session that it made. Logins
+    /// touch the user before any session; so must whoever changes both.
+    async fn hold_user(&mut self, user_id: &str) -> Result<(), StoreError> {
+        let hold = sqlx::query("UPDATE users SET disabled = disabled WHERE id = $1").bind(user_id.to_owned());
+        self.execute(hold).await.map(|_| ())
+    }
+
     /// Ends and revokes a user's sessions but `kept`: how many. The transaction holds [`Lock::Revocations`].
     pub(crate) async fn end_other_sessions_of(
         &mut self,
@@ -167,6 +177,7 @@ impl WriteTx {
         reason: &str,
         now: i64,
     ) -> Result<u64, StoreError> {
+        self.hold_user(user_id).await?;
         let query = sqlx::query(
             "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND id <> $3 AND ended_at IS NULL
              RETURNING id, expires_at",
@@ -265,6 +276,10 @@ const SELECT_BY_ID: &str = "SELECT id, user_id, connection, site, host, device, 
      auth_time, expires_at, last_used_at, ended_at, parent FROM sessions WHERE id = $1";
 
 const END_ONE: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id, expires_at";
+
+/// What a hand-off touches before it adds a session.
+const HOLD_LOGIN: &str = "UPDATE sessions SET ended_at = ended_at
+     WHERE id = $1 OR id = (SELECT parent FROM sessions WHERE id = $1)";
 
 /// Hosts that took one login over end together.
 const END_OF_ONE_LOGIN: &str = "UPDATE sessions SET ended_at = $2

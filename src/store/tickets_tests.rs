@@ -455,3 +455,25 @@ async fn sweeping_takes_what_is_long_over_and_nothing_else() {
     assert!(store.ticket("another").await.unwrap().is_some());
     assert!(store.session("s1").await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_login_by_an_identity_that_is_taken_away_before_it_is_redeemed_comes_to_nothing() {
+    for (openid, ended) in [("o1", true), ("o2", false)] {
+        let store = confirmed().await;
+        let mut tx = store.begin().await.unwrap();
+        tx.delete_identity("u_1", "wx1", openid, NOW + 31).await.unwrap();
+        tx.commit().await.unwrap();
+        let session = session("s1", "u_1");
+        assert_eq!(
+            store.ticket_redeem(ID, NOW + 32, &session).await.unwrap(),
+            !ended,
+            "{openid}"
+        );
+        let state = if ended {
+            TicketState::Cancelled
+        } else {
+            TicketState::Redeemed
+        };
+        assert_eq!(read(&store).await.state, state);
+    }
+}

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::session_list::in_order;
 use super::{Lock, RevocationKind, SessionRow, Statement, Store, StoreError, WriteTx, tickets};
 
 /// What a token is good for.
@@ -183,7 +184,7 @@ impl Store {
     /// [`StoreError`]; then none was noted.
     pub async fn touch_tokens(&self, uses: &[(String, i64)]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        for (id, at) in uses {
+        for (id, at) in in_order(uses) {
             let query = sqlx::query(
                 "UPDATE tokens SET last_used_at = $2
                  WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",

@@ -109,11 +109,49 @@ async fn the_page_is_on_no_host_of_a_site() {
 }
 
 #[tokio::test]
+async fn the_login_that_is_asked_for_leads_back_wherever_other_logins_lead() {
+    let home = format!("https://{SITE}/");
+    let plan = World::plan_https().set("connections.0.callback_url", &*home);
+    let world = plan.start().await;
+    let mut browser = world.browser_at(PUBLIC_HOST);
+    let sent = browser.open(ACCOUNT).await.expect(303);
+    let page = browser.open(sent.header("location").unwrap()).await.login_page();
+    let redeemed = browser.finish_login(&page, "lilei").await.expect(200).json();
+    let account = follow(&mut browser, redeemed["redirect"].as_str().unwrap()).await;
+    assert!(account.text().contains("Your account"), "{}", account.text());
+}
+
+#[tokio::test]
+async fn whoever_has_to_log_in_anew_may_choose_another_way() {
+    let second = "\n[[connections]]\nid = \"other\"\nkind = \"miniprogram-qr\"\ndisplay_name = \"Other\"\n\
+         app_id = \"wxsandbox0000000099\"\napp_secret = \"other\"\nphone = \"never\"\nqr = \"link\"\n\
+         link_prefix = \"https://login.test/m/\"\n";
+    let world = World::plan_https().append(second).start().await;
+    let mut browser = at_home(&world, "lilei").await;
+    world.advance(301);
+    let sent = browser.open(ACCOUNT).await.expect(303);
+    let page = browser.open(sent.header("location").unwrap()).await.login_page();
+    let text = page.answer.text();
+    let tab = between(&text, "href=\"/.menshen/login?connection=other", "\"").unwrap();
+    let tab = format!("/.menshen/login?connection=other{}", unescape(tab));
+    let other = browser.open(&tab).await.expect(200).login_page();
+    assert_eq!(other.config["ticket"]["connection"], "other");
+    // Also without a script.
+    let path = format!("/.menshen/tickets/{}/page", other.ticket);
+    world.advance(600);
+    world.ready().await;
+    let ended = browser.open(&path).await.text();
+    let again = between(&ended, "href=\"/.menshen/login?", "\"").unwrap();
+    let again = format!("/.menshen/login?{}", unescape(again));
+    browser.open(&again).await.expect(200).login_page();
+}
+
+#[tokio::test]
 async fn nobody_gets_in_without_a_fresh_login() {
     let world = World::start().await;
     let mut stranger = world.browser_at(PUBLIC_HOST);
     let answer = stranger.open(ACCOUNT).await.expect(303);
-    assert_eq!(answer.header("location"), Some("/.menshen/login"));
+    assert_eq!(answer.header("location"), Some("/.menshen/login?rd=%2F"));
     let mut other = world.browser();
     other.log_in("lilei").await;
     let mut browser = at_home(&world, "lilei").await;
@@ -121,7 +159,7 @@ async fn nobody_gets_in_without_a_fresh_login() {
     world.advance(300);
     browser.open(ACCOUNT).await.expect(200);
     world.advance(1);
-    let again = "/.menshen/login?switch=true";
+    let again = "/.menshen/login?switch=true&rd=%2F";
     assert_eq!(browser.open(ACCOUNT).await.expect(303).header("location"), Some(again));
     // What is done by an old login is not done.
     for target in ["/.menshen/account/sessions", "/.menshen/account/identities"] {

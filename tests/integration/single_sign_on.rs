@@ -319,3 +319,64 @@ async fn without_single_sign_on_each_host_has_its_own_login() {
     let page = visitor.open(address).await.expect(200).login_page();
     assert_eq!(page.config["rd"], "/");
 }
+
+#[tokio::test]
+async fn a_forged_code_counts_tenfold_and_waits_for_no_writer() {
+    let world = with_files(plan(), "").set("limits.login_pages", "20/min").start().await;
+    let mut browser = world.browser_at(SITE);
+    // Somebody else writes: whoever has to wait for them is answered 503.
+    let mut store = world.watch_store().await;
+    store.execute("BEGIN IMMEDIATE").await;
+    for code in ["x".repeat(43), String::new()] {
+        let path = format!("/.menshen/handoff?code={code}");
+        browser.open(&path).await.refused_page(404);
+    }
+    browser.open("/.menshen/handoff?code=x").await.refused_page(429);
+    store.execute("ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn only_a_navigation_is_handed_a_code_and_not_without_end() {
+    let world = with_files(plan(), "").set("limits.login_pages", "12/min").start().await;
+    let mut visitor = Visitor::of(&world);
+    let code = visitor.log_in("https://wiki.test/", "lilei").await;
+    visitor.open(&code).await.expect(303);
+    let asked = visitor.files.open("/").await.expect(303);
+    let address = url::Url::parse(asked.header("location").unwrap()).unwrap();
+    let address = &address[url::Position::BeforePath..];
+
+    let mut store = world.watch_store().await;
+    let codes = "SELECT COUNT(*) FROM handoffs";
+    let before = store.count(codes).await;
+    let login = &mut visitor.login;
+    let prefetch = login.navigation("GET", address).header("Sec-Purpose", "prefetch");
+    for request in [
+        login.navigation("HEAD", address),
+        login.script("GET", address),
+        prefetch,
+    ] {
+        login.send(request).await.expect(401);
+    }
+    assert_eq!(store.count(codes).await, before);
+    let mut handed = 0;
+    while login.open(address).await.status == 303 {
+        handed += 1;
+        assert!(handed < 12, "a code for every question");
+    }
+    login.open(address).await.refused_page(429);
+    assert_eq!(store.count(codes).await, before + handed);
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_handed_on_at_once_is_not_lost() {
+    let world = two_sites().await;
+    let mut visitor = Visitor::of(&world);
+    let page = visitor.follow("https://wiki.test/a").await.expect(200).login_page();
+    let mut store = world.watch_store().await;
+    store.execute("ALTER TABLE handoffs RENAME TO handoffs_gone").await;
+    let redeemed = visitor.login.finish_login(&page, "lilei").await.expect(200);
+    let target = redeemed.json()["redirect"].as_str().unwrap().to_owned();
+    assert_eq!(target, "https://wiki.test/a");
+    store.execute("ALTER TABLE handoffs_gone RENAME TO handoffs").await;
+    assert!(visitor.follow(&target).await.expect(200).is_of_upstream());
+}
