@@ -100,18 +100,22 @@ impl Login {
         self.limits.sweep();
         let now = self.clock.now();
         let keep = i64::try_from(self.settings.audit.keep.as_secs()).unwrap_or(i64::MAX / 2);
-        let swept = async {
-            self.store.sweep_bindings(now, now - PROOF_WINDOW).await?;
-            self.store.sweep_tickets(now - TICKET_REMAINS).await?;
-            self.store.sweep_sessions(now - TICKET_REMAINS).await?;
-            self.store.sweep_tokens(now - TICKET_REMAINS).await?;
-            self.store.sweep_revocations(now).await?;
-            self.store.sweep_handoffs(now - TICKET_REMAINS).await?;
-            keyring::sweep(&self.store, &self.settings, now).await?;
-            self.store.sweep_audit(now - keep).await
-        };
-        if let Err(error) = swept.await {
-            warn!(%error, "ended tickets and sessions not swept");
+        let (store, remains) = (&self.store, now - TICKET_REMAINS);
+        // Each by itself: what cannot be swept today keeps nothing else.
+        let swept = [
+            ("bindings", store.sweep_bindings(now, now - PROOF_WINDOW).await.err()),
+            ("tickets", store.sweep_tickets(remains).await.err()),
+            ("sessions", store.sweep_sessions(remains).await.err()),
+            ("tokens", store.sweep_tokens(remains).await.err()),
+            ("revocations", store.sweep_revocations(now).await.err()),
+            ("handoffs", store.sweep_handoffs(remains).await.err()),
+            ("keys", keyring::sweep(store, &self.settings, now).await.err()),
+            ("audit", store.sweep_audit(now - keep).await.err()),
+        ];
+        for (what, error) in swept {
+            if let Some(error) = error {
+                warn!(what, %error, "what has ended is not swept");
+            }
         }
     }
 
