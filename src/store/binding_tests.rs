@@ -34,6 +34,7 @@ async fn choosing() -> TestStore {
     let binding = Binding {
         choice: Some(47),
         phone: Some(PHONE),
+        user_id: None,
         now: NOW + 1,
         expires_at: NOW + 601,
     };

@@ -59,6 +59,15 @@ fn login<'a>(locale: Locale, text: &'a str, tabs: &'a [Tab<'a>]) -> LoginPage<'a
         mobile: true,
         switching: false,
         simulated_phone_url: Some(text),
+        connecting: None,
+    }
+}
+
+fn connecting(text: &str) -> Connecting<'_> {
+    Connecting {
+        name: text,
+        create_url: "/.menshen/account/connect",
+        account_url: "/.menshen/account",
     }
 }
 
@@ -72,6 +81,7 @@ fn ticket_page<'a>(locale: Locale, text: &'a str, state: TicketState<'a>) -> Tic
         number_entry: Some(NumberEntry::Choose),
         in_wechat: false,
         simulated_phone_url: Some(text),
+        connecting: None,
     }
 }
 
@@ -143,6 +153,12 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
             ..login
         }
         .render(),
+        LoginPage {
+            connecting: Some(connecting(text)),
+            tabs: &[],
+            ..login
+        }
+        .render(),
         LogoutPage {
             shell,
             name,
@@ -187,11 +203,19 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
             sign_ins: &sign_ins,
             more_sign_ins: true,
             identities: &identities,
+            connectable: &[Connectable { id: text, name: text }],
             may_choose_language: true,
         }
         .render(),
     );
     pages.extend(states.map(|state| ticket_page(locale, text, state).render()));
+    pages.extend(states.map(|state| {
+        TicketPage {
+            connecting: Some(connecting(text)),
+            ..ticket_page(locale, text, state)
+        }
+        .render()
+    }));
     pages.extend(Code::ALL.map(|code| problem(Problem::Code(code))));
     pages.extend(
         [LoopCause::Clock, LoopCause::CookieRefused, LoopCause::WrongOrigin].map(|c| problem(Problem::Loop(c))),
