@@ -159,9 +159,9 @@ impl Login {
             Some(code) => self.ask_wechat_for_phone(connection, code, &row.openid).await?,
             None => None,
         };
-        if let Some(bind_to) = bind_to(row) {
+        if bind_to(row).is_some() {
             return self
-                .propose_connection(scene, row, &bind_to, phone.as_ref(), call, lease, caller)
+                .propose_connection(scene, row, phone.as_ref(), call, lease, caller)
                 .await;
         }
         let policy = Policy::of(connection);

@@ -59,13 +59,13 @@ impl Login {
         &self,
         scene: &Scene,
         row: &Ticket,
-        bind_to: &BindTo,
         phone: Option<&Phone>,
         call: ConfirmCall<'_>,
         lease: &str,
         caller: Caller<'_>,
     ) -> Result<Confirmed, LoginError> {
         let connection = self.connection_of(scene).ok_or(LoginError::Unknown)?;
+        let bind_to = &bind_to(row).ok_or(LoginError::WrongState)?;
         self.require_session(row, bind_to, caller.request_id).await?;
         let (policy, identity) = (Policy::of(connection), self.identity(row));
         let now = self.clock.now();
