@@ -263,4 +263,91 @@ mod tests {
         assert!(matches!(refused, Err(UnbindError::NotTheirs)), "{refused:?}");
         assert_eq!(store.identities_of("u_1").await.unwrap().len(), 1);
     }
+
+    /// A ticket that a phone has agreed to, for `u_1` by the session `s1`.
+    async fn agreed(store: &crate::store::Store, ticket: &str, openid: &str) {
+        let scan = fixtures::scan(ticket, openid);
+        assert!(store.ticket_scan(&scan).await.unwrap());
+        assert!(store.ticket_set_browser(ticket, "{}").await.unwrap());
+        let handle = &scan.handle_hash;
+        assert!(
+            store
+                .ticket_lease(ticket, handle, "lease", NOW + 15, NOW)
+                .await
+                .unwrap()
+        );
+        let binding = crate::store::Binding {
+            choice: Some(47),
+            phone: Some("+8613800138000"),
+            user_id: Some("u_1"),
+            now: NOW,
+            expires_at: NOW + 120,
+        };
+        assert!(store.ticket_bind(ticket, "lease", &binding).await.unwrap());
+        assert!(store.ticket_mark_shown(ticket, handle, Some("u_1")).await.unwrap());
+        let bound = crate::store::Bound {
+            user_id: "u_1",
+            accepted_by: Some(handle),
+            phone_note: None,
+            now: NOW,
+            expires_at: NOW + 60,
+        };
+        assert!(store.ticket_agree(ticket, &bound).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn identity_number_and_ticket_are_written_together_or_not_at_all() {
+        let store = fixtures::store().await;
+        fixtures::user(&store, "u_1").await;
+        store.insert_session(&session("s1", "u_1")).await.unwrap();
+        for (ticket, openid) in [("t1", "o1"), ("t2", "o2")] {
+            agreed(&store, ticket, openid).await;
+        }
+        let directory = Directory::new(crate::store::Store::clone(&store));
+        let identity = |openid: &str| WechatIdentity {
+            app_id: "wx1".to_owned(),
+            openid: openid.to_owned(),
+            unionid: None,
+            open_platform: None,
+        };
+        let policy = Policy {
+            association: crate::config::settings::Association::None,
+            login_only: true,
+            phone: crate::config::settings::PhonePolicy::Optional,
+        };
+        let (first, second) = (identity("o1"), identity("o2"));
+        let connecting = |ticket, identity, session_id| Connecting {
+            ticket,
+            holder: Holder {
+                user_id: "u_1",
+                session_id,
+            },
+            identity,
+            policy: &policy,
+            now: NOW + 1,
+        };
+        assert_eq!(
+            directory.connect(&connecting("t1", &first, "other")).await.unwrap(),
+            None
+        );
+        assert_eq!(store.user("u_1").await.unwrap().unwrap().phone, None);
+        let done = directory
+            .connect(&connecting("t1", &first, "s1"))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(done.bound && !done.created && done.phone_note.is_none());
+        assert_eq!(done.user.phone.as_deref(), Some("+8613800138000"));
+        assert_eq!(
+            directory.connect(&connecting("t1", &first, "s1")).await.unwrap(),
+            None,
+            "twice"
+        );
+        // Refused after the ticket was taken: it is given back.
+        let refused = directory.connect(&connecting("t2", &second, "s1")).await;
+        assert!(matches!(refused, Err(ResolveError::AccountBound)), "{refused:?}");
+        let ticket = store.ticket("t2").await.unwrap().unwrap();
+        assert_eq!(ticket.state, crate::store::TicketState::Confirmed);
+        assert_eq!(store.identities_of("u_1").await.unwrap().len(), 1);
+    }
 }

@@ -572,3 +572,34 @@ fn a_problem_names_status_code_and_request() {
     assert!(html.contains("504 upstream_timeout") && html.contains("<code>req-1</code>"));
     assert!(page(Problem::Loop(LoopCause::CookieRefused)).contains("loop_cookie"));
 }
+
+#[test]
+fn a_page_that_connects_asks_at_the_end_and_says_to_whose_account() {
+    for locale in LOCALES {
+        let own = crate::portal::texts::connect::connect(locale);
+        let page = LoginPage {
+            connecting: Some(connecting("王**")),
+            tabs: &[],
+            ..login(locale, "x", &[])
+        };
+        let (html, config) = (page.render(), config(&page.render()));
+        assert!(
+            html.contains(own.title) && html.contains("王**") && html.contains(own.pending),
+            "{html}"
+        );
+        assert_eq!(
+            (&config["asks"], &config["create"]),
+            (&true.into(), &"/.menshen/account/connect".into())
+        );
+        assert_eq!(
+            (&config["texts"]["ask"], &config["texts"]["continue_as"]),
+            (&own.ask.into(), &own.yes.into())
+        );
+        assert_eq!(config["problems"]["ticket_cancelled"]["message"], own.cancelled);
+        assert!(config["problems"]["login_required"].is_object());
+    }
+    // A login asks nothing of the kind.
+    let tabs = [tab("x")];
+    let plain = config(&login(Locale::En, "x", &tabs).render());
+    assert!(plain["asks"].is_null() && plain["create"].is_null() && plain["problems"]["login_required"].is_null());
+}
