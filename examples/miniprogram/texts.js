@@ -17,7 +17,7 @@ const zh = {
   phone: "需要验证手机号",
   allow: "授权手机号",
   without: "不提供，直接登录",
-  cancel: "取消登录",
+  cancel: "取消",
   notMe: "不是我操作",
   undo: "不是我操作，立即撤销",
   sending: "正在确认…",

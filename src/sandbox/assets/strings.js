@@ -56,7 +56,7 @@ const STRINGS = {
     question_typed: "输入电脑屏幕上显示的两位数字",
     typed_label: "两位数字",
     typed_go: "继续",
-    cancel: "取消登录",
+    cancel: "取消",
     not_me: "不是我操作",
     sending: "正在确认…",
     expires: (t) => `${t} 后失效`,
