@@ -261,7 +261,7 @@ async fn judge(
     Ok((decision, recorded))
 }
 
-async fn kept_phone(tx: &mut WriteTx, ticket: &str) -> Result<Option<Phone>, StoreError> {
+pub(super) async fn kept_phone(tx: &mut WriteTx, ticket: &str) -> Result<Option<Phone>, StoreError> {
     let kept = tx.ticket_phone(ticket).await?;
     Ok(kept.and_then(|number| Phone::parse(&number).ok()))
 }

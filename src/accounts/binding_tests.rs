@@ -71,6 +71,7 @@ impl Fixture {
         let binding = Binding {
             choice: Some(47),
             phone,
+            user_id: None,
             now,
             expires_at: now + 600,
         };

@@ -100,12 +100,6 @@ impl Recognised {
             _ => None,
         }
     }
-
-    /// Whether the phone need not be asked for a number.
-    #[must_use]
-    pub fn has_phone(&self) -> bool {
-        self.user().is_some_and(|user| user.phone.is_some())
-    }
 }
 
 impl Directory {

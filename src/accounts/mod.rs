@@ -20,7 +20,10 @@ pub use administration::{AdministrationError, AttributeEdits, Edited, IssuedCode
 pub use binding::{ATTEMPTS_AT_A_TICKET, BindError, Choosing, Claim, PROOF_WINDOW};
 pub use directory::{Directory, Recognised, ResolveError, Resolved, WechatIdentity};
 pub use mask::{masked_name, masked_user};
-pub use own_identities::{Holder, UnbindError, may_unbind};
+pub use own_identities::{Connecting, Holder, UnbindError, may_unbind};
 pub use phone::{InvalidPhone, Phone, PhoneProblem};
-pub use resolve::{Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide, decide_proven};
+pub use resolve::{
+    Candidate, Decision, Findings, Link, PhoneNote, PhoneOwner, Policy, Refusal, decide, decide_connecting,
+    decide_proven,
+};
 pub use user_id::{NoRandomness, looks_like_user_id, new_user_id};

@@ -213,6 +213,34 @@ pub fn decide_proven(
         None if has_identity => return Err(Refusal::AccountBound),
         None => {}
     }
+    take(findings, proven, policy, phone_given)
+}
+
+/// Decides about a further identity for `holder`, who is signed in and asked for it. `has_identity` says that they have one
+/// of this app: also this very one.
+///
+/// # Errors
+/// A [`Refusal`].
+pub fn decide_connecting(
+    findings: &Findings,
+    holder: &Candidate,
+    has_identity: bool,
+    policy: &Policy,
+    phone_given: bool,
+) -> Result<Decision, Refusal> {
+    if holder.disabled {
+        return Err(Refusal::UserDisabled);
+    }
+    match known(findings)? {
+        Some((user, _)) if user.user_id != holder.user_id => Err(Refusal::AccountBound),
+        _ if has_identity => Err(Refusal::AccountBound),
+        // By unionid it may be theirs already: what is recorded is another app's.
+        _ => take(findings, holder, policy, phone_given),
+    }
+}
+
+/// The account takes the identity, and the number where that is allowed.
+fn take(findings: &Findings, proven: &Candidate, policy: &Policy, phone_given: bool) -> Result<Decision, Refusal> {
     let phone_given = phone_given && policy.phone != PhonePolicy::Never;
     let owner = findings.by_phone.as_ref().filter(|_| phone_given);
     let number = match (proven.has_phone, phone_given) {

@@ -124,3 +124,126 @@ fn no_combination_breaks_a_rule() {
         }
     }
 }
+
+#[test]
+fn who_is_signed_in_connects_what_is_nobodys_and_keeps_what_they_have() {
+    let user = |id: &str| Candidate {
+        user_id: id.to_owned(),
+        disabled: false,
+        has_phone: false,
+    };
+    let holder = user("a");
+    let with_phone = Candidate {
+        has_phone: true,
+        ..holder.clone()
+    };
+    let disabled = Candidate {
+        disabled: true,
+        ..holder.clone()
+    };
+    let nobody = Findings::default();
+    let by_openid = |id| Findings {
+        by_openid: Some(user(id)),
+        ..Findings::default()
+    };
+    let by_unionid = |ids: &[&str]| Findings {
+        by_unionid: ids.iter().map(|id| user(id)).collect(),
+        ..Findings::default()
+    };
+    let taken = Findings {
+        by_phone: Some(PhoneOwner {
+            candidate: user("b"),
+            has_identity: false,
+        }),
+        ..Findings::default()
+    };
+    let two = Findings {
+        by_openid: Some(user("a")),
+        by_unionid: vec![user("b")],
+        ..Findings::default()
+    };
+    let takes = |write_phone, phone_note| {
+        Ok(Decision::Use {
+            user_id: "a".to_owned(),
+            link: Link::Proof,
+            write_phone,
+            phone_note,
+        })
+    };
+    // Findings, holder, has one of this app, phone policy, number given.
+    let table = [
+        (&nobody, &holder, false, Never, false, takes(false, None)),
+        (&nobody, &holder, true, Never, false, Err(Refusal::AccountBound)),
+        (&nobody, &disabled, false, Never, false, Err(Refusal::UserDisabled)),
+        (&by_openid("a"), &holder, true, Never, false, Err(Refusal::AccountBound)),
+        (
+            &by_openid("b"),
+            &holder,
+            false,
+            Never,
+            false,
+            Err(Refusal::AccountBound),
+        ),
+        (&by_unionid(&["a"]), &holder, false, Never, false, takes(false, None)),
+        (
+            &by_unionid(&["a"]),
+            &holder,
+            true,
+            Never,
+            false,
+            Err(Refusal::AccountBound),
+        ),
+        (
+            &by_unionid(&["b"]),
+            &holder,
+            false,
+            Never,
+            false,
+            Err(Refusal::AccountBound),
+        ),
+        (
+            &by_unionid(&["a", "b"]),
+            &holder,
+            false,
+            Never,
+            false,
+            Err(Refusal::AmbiguousAccount),
+        ),
+        (&two, &holder, true, Never, false, Err(Refusal::AmbiguousAccount)),
+        (&nobody, &holder, false, Required, false, Err(PhoneRequired)),
+        (&nobody, &holder, false, Required, true, takes(true, None)),
+        (&nobody, &holder, false, Optional, false, takes(false, None)),
+        (&nobody, &holder, false, Optional, true, takes(true, None)),
+        (&nobody, &holder, false, Never, true, takes(false, None)),
+        (&nobody, &with_phone, false, Required, false, takes(false, None)),
+        (&nobody, &with_phone, false, Required, true, takes(false, None)),
+        (&taken, &holder, false, Required, true, Err(PhoneTaken)),
+        (
+            &taken,
+            &holder,
+            false,
+            Optional,
+            true,
+            takes(false, Some(PhoneNote::Taken)),
+        ),
+        (&taken, &with_phone, false, Required, true, takes(false, None)),
+        (&taken, &holder, false, Never, true, takes(false, None)),
+    ];
+    for (findings, holder, has_identity, phone, given, expected) in table {
+        // What a connection does with strangers is no matter: nobody new comes.
+        for association in [NONE, FIELD, ASK] {
+            for login_only in [false, true] {
+                let policy = Policy {
+                    association: association.clone(),
+                    login_only,
+                    phone,
+                };
+                let decision = decide_connecting(findings, holder, has_identity, &policy, given);
+                assert_eq!(
+                    decision, expected,
+                    "{findings:?} {holder:?} {has_identity} {policy:?} {given}"
+                );
+            }
+        }
+    }
+}

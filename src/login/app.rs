@@ -121,6 +121,7 @@ impl Login {
                 address: facts.address,
                 time: now,
                 browser: [0; 16],
+                bind_to: None,
             },
             challenge,
             audience: facts.audience.map(str::to_owned),

@@ -15,6 +15,7 @@ use crate::config::settings::{Association, Connection};
 use crate::login::Login;
 use crate::login::browser::{CONFIRMED, StatusView, Watched};
 use crate::login::confirm::{ConfirmCall, Confirmed};
+use crate::login::connect::bind_to;
 use crate::login::error::{Ending, LoginError};
 use crate::login::limits::TooMany;
 use crate::login::phone::{Caller, handle_hash};
@@ -100,6 +101,7 @@ impl Login {
         let binding = Binding {
             choice: call.choice,
             phone: phone.map(Phone::as_str),
+            user_id: None,
             now,
             expires_at: now + self.bind_ttl(),
         };
@@ -119,6 +121,9 @@ impl Login {
         call: ConfirmCall<'_>,
         caller: Caller<'_>,
     ) -> Result<Confirmed, LoginError> {
+        if let Some(bind_to) = bind_to(row) {
+            return self.accept_connection(scene, row, &bind_to, call, caller).await;
+        }
         let user_id = row.user_id.as_deref().ok_or(LoginError::WrongState)?;
         let connection = self.connection_of(scene).ok_or(LoginError::Unknown)?;
         let (policy, identity) = (Policy::of(connection), self.identity(row));

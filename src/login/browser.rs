@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::accounts::masked_user;
 use crate::identity::person::{Authentication, Method};
 use crate::login::Login;
-use crate::login::browser_half::{BrowserHalf, ReturnAddress, browser_digest};
+use crate::login::browser_half::{BindTo, BrowserHalf, ReturnAddress, browser_digest};
 use crate::login::codes::Picture;
 use crate::login::device::Device;
 use crate::login::error::{Ending, LoginError};
@@ -43,6 +43,8 @@ pub struct PageFacts<'a> {
     pub address: IpAddr,
     /// Value of the browser cookie, if it came with the request.
     pub browser_cookie: Option<&'a [u8]>,
+    /// Whose account the WeChat that scans is connected to; `None`: it logs in.
+    pub bind_to: Option<BindTo>,
 }
 
 /// A fresh ticket for a page.
@@ -179,6 +181,7 @@ impl Login {
             address: facts.address,
             time: now,
             browser: browser_digest(browser.as_bytes()),
+            bind_to: facts.bind_to.clone(),
         };
         let token = half
             .seal(&self.ring, &self.cookies.ticket, &scene, now)
@@ -287,13 +290,16 @@ impl Login {
     /// Turns a confirmed ticket into a session, exactly once.
     ///
     /// # Errors
-    /// [`LoginError::WrongState`] when it is not confirmed or was redeemed before.
+    /// [`LoginError::WrongState`] when it is not confirmed, was redeemed before, or logs nobody in ([`Login::connect`]).
     pub async fn redeem(
         &self,
         watched: &Watched,
         handed_back: Option<&str>,
         request_id: &str,
     ) -> Result<Redeemed, LoginError> {
+        if watched.half.bind_to.is_some() {
+            return Err(LoginError::WrongState);
+        }
         let id = watched.scene.as_str();
         let now = self.clock.now();
         let row = self.store.ticket(id).await?.ok_or(LoginError::WrongState)?;

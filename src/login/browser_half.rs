@@ -14,7 +14,7 @@ use crate::login::device::Device;
 use crate::login::scene::Scene;
 use crate::session::seal::{Purpose, SealError, SealingRing};
 
-/// What the page knew. Positional on the wire: append only, and raise `VERSION` otherwise.
+/// What the page knew. Positional on the wire: what is new goes behind it, under a version of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrowserHalf {
     /// Name of the site, for people.
@@ -31,6 +31,18 @@ pub struct BrowserHalf {
     pub time: i64,
     /// Digest of the browser cookie.
     pub browser: [u8; 16],
+    /// Whose account the WeChat that scans is connected to; `None`: it logs in.
+    #[serde(skip)]
+    pub bind_to: Option<BindTo>,
+}
+
+/// For whom a ticket connects a WeChat account, instead of logging anybody in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindTo {
+    /// The user.
+    pub user_id: String,
+    /// The session that they asked by, and that has to live until it is done.
+    pub session_id: String,
 }
 
 /// The part of a half that the phone is shown, as the ticket's row keeps it.
@@ -46,6 +58,9 @@ pub struct BrowserFacts {
     pub address: IpAddr,
     /// When the page was made, in Unix seconds.
     pub time: i64,
+    /// Whose account the WeChat that scans is connected to; `None`: it logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind_to: Option<BindTo>,
 }
 
 /// Where to go afterwards, checked when the page was made.
@@ -63,8 +78,14 @@ impl BrowserHalf {
     /// # Errors
     /// See [`SealError`].
     pub fn seal(&self, ring: &SealingRing, name: &str, scene: &Scene, now: i64) -> Result<String, SealError> {
-        let mut bytes = vec![VERSION];
+        // What a node of the previous version can read is written as it reads it, so that nodes can be upgraded one by
+        // one; what it would take for a login is not.
+        let version = if self.bind_to.is_some() { VERSION } else { LOGIN_ONLY };
+        let mut bytes = vec![version];
         bytes.extend(postcard::to_stdvec(self).map_err(|_| SealError)?);
+        if let Some(bind_to) = &self.bind_to {
+            bytes.extend(postcard::to_stdvec(bind_to).map_err(|_| SealError)?);
+        }
         ring.seal(Purpose::Ticket, &[name, scene.as_str()], &bytes, now)
     }
 
@@ -72,8 +93,16 @@ impl BrowserHalf {
     pub fn open(ring: &SealingRing, name: &str, scene: &Scene, token: &[u8]) -> Option<Self> {
         let bytes = ring.open(Purpose::Ticket, &[name, scene.as_str()], token)?;
         let (version, rest) = bytes.split_first()?;
-        match (*version, postcard::take_from_bytes(rest)) {
-            (VERSION, Ok((half, []))) => Some(half),
+        let (half, rest): (Self, _) = postcard::take_from_bytes(rest).ok()?;
+        match (*version, rest) {
+            (LOGIN_ONLY, []) => Some(half),
+            (VERSION, rest) => match postcard::take_from_bytes(rest) {
+                Ok((bind_to, [])) => Some(Self {
+                    bind_to: Some(bind_to),
+                    ..half
+                }),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -86,6 +115,7 @@ impl BrowserHalf {
             device: self.device.clone(),
             address: self.address,
             time: self.time,
+            bind_to: self.bind_to.clone(),
         }
     }
 
@@ -135,7 +165,10 @@ fn sha256(text: &str) -> [u8; 32] {
     hash
 }
 
-const VERSION: u8 = 1;
+/// With [`BindTo`] behind it.
+const VERSION: u8 = 2;
+/// Without.
+const LOGIN_ONLY: u8 = 1;
 /// In bytes: with the rest and base64 the cookie stays below what browsers keep.
 const MAX_TEXT: usize = 2_048;
 
@@ -156,12 +189,58 @@ mod tests {
             address: "203.0.113.9".parse().unwrap(),
             time: 1_700_000_000,
             browser: browser_digest(b"browser"),
+            bind_to: None,
+        }
+    }
+
+    fn ring() -> SealingRing {
+        SealingRing::new(vec![SealingKey::new(1, 0, &[1; 32]).unwrap()])
+    }
+
+    fn bind_to() -> BindTo {
+        BindTo {
+            user_id: "u_1".into(),
+            session_id: "s1".into(),
         }
     }
 
     #[test]
+    fn a_half_says_for_whom_it_binds_in_a_version_of_its_own() {
+        let ring = ring();
+        let scene = SceneKeys::new(vec![SceneKey::new(1, 0, b"key")])
+            .mint("staff", 100)
+            .unwrap();
+        let sealed = |bytes: &[u8]| ring.seal(Purpose::Ticket, &["t", scene.as_str()], bytes, 100).unwrap();
+        let open = |bytes: &[u8]| BrowserHalf::open(&ring, "t", &scene, sealed(bytes).as_bytes());
+        let versions = [(None, 1), (Some(bind_to()), 2)];
+        for (bind_to, version) in versions {
+            let half = BrowserHalf { bind_to, ..half("/") };
+            let token = half.seal(&ring, "t", &scene, 100).unwrap();
+            let bytes = ring
+                .open(Purpose::Ticket, &["t", scene.as_str()], token.as_bytes())
+                .unwrap();
+            assert_eq!(bytes[0], version);
+            assert_eq!(open(&bytes).as_ref(), Some(&half));
+            assert_eq!(half.facts().bind_to, half.bind_to);
+            // Neither is what the other version says, nor is a part of it or more than it.
+            let other = [&[3 - version], &bytes[1..]].concat();
+            let more = [&bytes[..], &[0]].concat();
+            for broken in [&other[..], &more, &bytes[..bytes.len() - 1], &[]] {
+                assert_eq!(open(broken), None, "{version}");
+            }
+        }
+    }
+
+    #[test]
+    fn facts_of_a_row_without_an_account_are_those_of_a_login() {
+        let json = serde_json::to_string(&half("/").facts()).unwrap();
+        assert!(!json.contains("bind_to"), "{json}");
+        assert_eq!(serde_json::from_str::<BrowserFacts>(&json).unwrap(), half("/").facts());
+    }
+
+    #[test]
     fn half_opens_for_its_own_scene_only_and_fits_a_cookie() {
-        let ring = SealingRing::new(vec![SealingKey::new(1, 0, &[1; 32]).unwrap()]);
+        let ring = ring();
         let scenes = SceneKeys::new(vec![SceneKey::new(1, 0, b"key")]);
         let (scene, other) = (scenes.mint("staff", 100).unwrap(), scenes.mint("staff", 100).unwrap());
         let half = half(&"x".repeat(2_048));

@@ -2,6 +2,7 @@
 
 use crate::login::Login;
 use crate::login::confirm::note_errno;
+use crate::login::connect::bind_to;
 use crate::login::error::LoginError;
 use crate::login::phone::Caller;
 use crate::store::TicketState;
@@ -78,7 +79,7 @@ impl Login {
         }
     }
 
-    /// After the browser was quicker: "not me" still ends the session that was just made.
+    /// After the browser was quicker: "not me" still ends the session that was just made, and takes back what was connected.
     async fn take_back(&self, id: &str, not_me: bool, caller: Caller<'_>) -> Result<(), LoginError> {
         let row = self.store.ticket(id).await?.ok_or(LoginError::Unknown)?;
         match (row.state, &row.session_id) {
@@ -98,6 +99,10 @@ impl Login {
                 );
                 Ok(())
             }
+            (TicketState::Redeemed, None) if not_me => match bind_to(&row) {
+                Some(bind_to) => self.take_connection_back(&row, &bind_to, caller).await,
+                None => Err(LoginError::WrongState),
+            },
             _ => Err(LoginError::WrongState),
         }
     }

@@ -13,6 +13,7 @@ use crate::accounts::{Phone, Policy, ResolveError, Resolved};
 use crate::config::settings::{Connection, PhonePolicy};
 use crate::login::Login;
 use crate::login::browser::{CONFIRMED, random_text};
+use crate::login::connect::bind_to;
 use crate::login::error::{Ending, LoginError};
 use crate::login::phone::{Caller, PhoneAsk, handle_hash};
 use crate::login::scene::Scene;
@@ -67,7 +68,8 @@ impl Login {
         self.check_number(&scene, &row, call.choice, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         note_errno(&connection.id, call.phone_errno);
-        let ask = PhoneAsk::of(connection.phone, &self.recognise(&row).await?);
+        let account = self.account_to_connect(&row).await?;
+        let ask = Self::asks_for_phone(connection, &self.recognise(&row).await?, account.as_ref());
         let phone_code = call
             .phone_code
             .filter(|_| matches!(ask, PhoneAsk::Required | PhoneAsk::Optional));
@@ -157,6 +159,11 @@ impl Login {
             Some(code) => self.ask_wechat_for_phone(connection, code, &row.openid).await?,
             None => None,
         };
+        if bind_to(row).is_some() {
+            return self
+                .propose_connection(scene, row, phone.as_ref(), call, lease, caller)
+                .await;
+        }
         let policy = Policy::of(connection);
         let now = self.clock.now();
         let resolved = match self

@@ -32,6 +32,9 @@ pub enum LoginError {
     /// The mini program was opened in a way that cannot be a scan.
     #[error("the mini program was not opened by a scan (entry {0})")]
     EntryRefused(i64),
+    /// The session that asked for this has ended, or it is another one's.
+    #[error("the session that asked for this is not here any more")]
+    SessionEnded,
     /// The connection needs the phone number.
     #[error("the phone number is required")]
     PhoneRequired,

@@ -1,7 +1,8 @@
 //! Tickets and the ways to log in.
 //!
 //! [`Login`] is the desk where both sides of a ticket come: the browser with its cookie (`browser`), the phone with
-//! WeChat's codes (`phone`, `confirm`, `cancel`), and both where an account is chosen (`binding`). It knows no HTTP; the portal speaks for it.
+//! WeChat's codes (`phone`, `confirm`, `cancel`), and both where an account is chosen (`binding`)
+//! or gets a further WeChat account (`connect`). It knows no HTTP; the portal speaks for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub mod browser_half;
 pub mod cancel;
 pub mod codes;
 pub mod confirm;
+pub mod connect;
 pub mod device;
 pub mod error;
 pub mod handoff;

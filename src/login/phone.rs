@@ -15,6 +15,7 @@ use crate::config::settings::{Association, Connection, NumberEntry, PhonePolicy}
 use crate::login::Login;
 use crate::login::browser::{StatusUser, random_text};
 use crate::login::browser_half::BrowserFacts;
+use crate::login::connect::bind_to;
 use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
@@ -57,7 +58,9 @@ pub struct PhoneView {
     pub phone: PhoneAsk,
     /// WeChat's person is a user already.
     pub known: bool,
-    /// The account that the browser proved and that the phone is to accept.
+    /// It connects this WeChat to `account`, and logs nobody in.
+    pub connects: bool,
+    /// The account that the browser proved, or is signed in to, and that the phone is to accept.
     pub account: Option<StatusUser>,
     /// Connection id.
     pub connection: String,
@@ -93,9 +96,16 @@ impl PhoneAsk {
 
     /// What is asked of a person that WeChat named.
     pub(crate) fn of(policy: PhonePolicy, recognised: &Recognised) -> Self {
+        Self::of_user(policy, recognised.user())
+    }
+
+    /// What is asked for an account.
+    pub(crate) fn of_user(policy: PhonePolicy, user: Option<&User>) -> Self {
         match policy {
             PhonePolicy::Never => Self::Never,
-            PhonePolicy::Required | PhonePolicy::Optional if recognised.has_phone() => Self::Known,
+            PhonePolicy::Required | PhonePolicy::Optional if user.is_some_and(|user| user.phone.is_some()) => {
+                Self::Known
+            }
             PhonePolicy::Required => Self::Required,
             PhonePolicy::Optional => Self::Optional,
         }
@@ -152,7 +162,7 @@ impl Login {
             return Err(LoginError::Taken);
         }
         let recognised = self.directory.recognise(&identity).await?;
-        if let Some(ending) = hopeless(connection, &recognised) {
+        if let Some(ending) = hopeless(&recognised) {
             self.fail_scan(&scene, connection, before.as_ref(), ending, caller)
                 .await?;
             return Err(LoginError::Ended(ending));
@@ -178,6 +188,8 @@ impl Login {
             }
             row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
         }
+        self.refuse_what_was_asked(connection, &row, &recognised, caller)
+            .await?;
         let holder = handle_hash(&handle);
         let mut view = self
             .phone_view(&scene, connection, &row, &holder, &recognised, caller)
@@ -194,6 +206,8 @@ impl Login {
         let (scene, row) = self.held(handle, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         let recognised = self.recognise(&row).await?;
+        self.refuse_what_was_asked(connection, &row, &recognised, caller)
+            .await?;
         self.phone_view(&scene, connection, &row, &row.handle_hash, &recognised, caller)
             .await
     }
@@ -311,6 +325,33 @@ impl Login {
         Ok(())
     }
 
+    /// What can be said only after the browser has spoken: who is nobody here may not come where nobody new may, unless they
+    /// do not come at all, because somebody connects their own WeChat account.
+    async fn refuse_what_was_asked(
+        &self,
+        connection: &Connection,
+        row: &Ticket,
+        recognised: &Recognised,
+        caller: Caller<'_>,
+    ) -> Result<(), LoginError> {
+        if row.state != TicketState::Scanned || row.browser.is_none() || row.is_leased(self.clock.now()) {
+            return Ok(());
+        }
+        if let Some(bind_to) = bind_to(row) {
+            return self
+                .refuse_unconnectable(connection, row, &bind_to, caller.request_id)
+                .await;
+        }
+        let closed = connection.login_only && connection.association == Association::None;
+        if !closed || *recognised != Recognised::Stranger {
+            return Ok(());
+        }
+        let ending = Ending::NoAccount;
+        self.fail(row, &[TicketState::Scanned], ending, caller.request_id)
+            .await?;
+        Err(LoginError::Ended(ending))
+    }
+
     pub(super) fn ended(
         &self,
         scene: &Scene,
@@ -348,7 +389,9 @@ impl Login {
             let account = row.user_id.as_deref();
             self.store.ticket_mark_shown(&row.id, holder, account).await?;
         }
+        let owner = self.account_to_connect(row).await?;
         let account = match (&row.user_id, standing.status) {
+            (_, Status::Scanned) => owner.as_ref().map(StatusUser::of),
             (Some(id), Status::Bind) => self.store.user(id).await?.as_ref().map(StatusUser::of),
             _ => None,
         };
@@ -370,10 +413,11 @@ impl Login {
             place: browser
                 .as_ref()
                 .map(|browser| Place::of(browser.address, caller.address)),
+            connects: browser.as_ref().is_some_and(|facts| facts.bind_to.is_some()),
             browser,
             choices,
             number_entry: asked.then_some(login.number_entry),
-            phone: PhoneAsk::of(connection.phone, recognised),
+            phone: Self::asks_for_phone(connection, recognised, owner.as_ref()),
             known: user_of(recognised).is_some(),
             account,
             connection: connection.id.clone(),
@@ -384,15 +428,11 @@ impl Login {
 }
 
 /// Nothing that the person could still do would let them in.
-fn hopeless(connection: &Connection, recognised: &Recognised) -> Option<Ending> {
+fn hopeless(recognised: &Recognised) -> Option<Ending> {
     match recognised {
         Recognised::Ambiguous => Some(Ending::AmbiguousAccount),
         Recognised::Disabled(_) => Some(Ending::UserDisabled),
-        Recognised::Known(_) => None,
-        Recognised::Stranger if connection.login_only && connection.association == Association::None => {
-            Some(Ending::NoAccount)
-        }
-        Recognised::Stranger => None,
+        Recognised::Known(_) | Recognised::Stranger => None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::login::place::first_half;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::login_page::set_cookies;
-use crate::portal::pages::{AccountNote, AccountPage, IdentityView, Moment, PersonView, SignInView};
+use crate::portal::pages::{AccountNote, AccountPage, Connectable, IdentityView, Moment, PersonView, SignInView};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 use crate::portal::tickets::json_or_form;
@@ -52,7 +52,7 @@ pub(super) struct Language {
 }
 
 /// Who comes to the account page.
-enum Entering<'c> {
+pub(super) enum Entering<'c> {
     /// With a fresh login.
     Fresh(&'c Arc<CachedSession>),
     /// Has to log in, and comes back by itself: who is signed in is led from this host's start page to this one.
@@ -77,6 +77,14 @@ pub(super) async fn page(
     let this = cached.session.id.to_text();
     let sign_ins: Vec<SignInView<'_>> = rows.iter().map(|row| sign_in(row, row.id == this)).collect();
     let shown: Vec<IdentityView<'_>> = identities.iter().map(|row| portal.identity(row, &identities)).collect();
+    let connectable = portal.connectable(&context, &identities);
+    let connectable: Vec<Connectable<'_>> = connectable
+        .iter()
+        .map(|connection| Connectable {
+            id: &connection.id,
+            name: &connection.display_name,
+        })
+        .collect();
     let phone = user.phone.as_deref().and_then(|phone| Phone::parse(phone).ok());
     let (phone, groups) = (phone.map(|phone| phone.masked()), user.groups.join(", "));
     let page = AccountPage {
@@ -86,6 +94,7 @@ pub(super) async fn page(
         sign_ins: &sign_ins,
         more_sign_ins: more,
         identities: &shown,
+        connectable: &connectable,
         may_choose_language: portal.settings.branding.locale.is_none(),
     };
     Ok(Html(page.render()).into_response())
@@ -210,7 +219,7 @@ impl Inner {
     }
 
     /// The same for what changes something.
-    fn act<'c>(&self, context: &'c RequestContext) -> Result<Entering<'c>, Problem> {
+    pub(super) fn act<'c>(&self, context: &'c RequestContext) -> Result<Entering<'c>, Problem> {
         self.require_account_host(context)?;
         require_same_origin(context)?;
         self.enter(context)

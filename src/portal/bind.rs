@@ -116,7 +116,9 @@ impl Inner {
                     login: &body.login,
                 };
                 let rd = body.rd.as_deref();
-                let page = self.ticket_page(context, headers, watched, &view, rd, Some(refused))?;
+                let page = self
+                    .ticket_page(context, headers, watched, &view, rd, Some(refused))
+                    .await?;
                 let mut response = (problem.code.status(), page).into_response();
                 response.headers_mut().extend(problem.headers());
                 response.extensions_mut().insert(OwnPage);

@@ -202,6 +202,7 @@ impl Inner {
             mobile: device.kind != DeviceKind::Desktop,
             switching: asked.switching,
             simulated_phone_url: simulated_phone.as_deref(),
+            connecting: None,
         };
         let mut response = (asked.status, Html(page.render())).into_response();
         self.allow_form_to(&mut response, &destination);
@@ -241,6 +242,7 @@ impl Inner {
             agent: user_agent(headers),
             address: context.address,
             browser_cookie: context.cookies.browser.as_deref(),
+            bind_to: None,
         };
         Ok(self.login.issue(&facts).await?)
     }
@@ -342,7 +344,7 @@ impl Inner {
         )
     }
 
-    fn qr_source(&self, connection: &Connection, issued: &Issued) -> Result<String, Problem> {
+    pub(super) fn qr_source(&self, connection: &Connection, issued: &Issued) -> Result<String, Problem> {
         match &issued.picture {
             Picture::Wechat(image) => Ok(data_uri(image.media_type, &image.bytes)),
             Picture::Link(text) => Ok(svg_data_uri(&self.draw_link(connection, text)?)),

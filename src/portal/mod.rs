@@ -36,6 +36,7 @@ mod bind;
 pub mod branding;
 mod circle;
 pub mod code;
+mod connect;
 pub mod context;
 mod events;
 mod files;
@@ -115,6 +116,7 @@ impl Portal {
             .route("/.menshen/account", get(account::page))
             .route("/.menshen/account/sessions", post(account::sign_out_there))
             .route("/.menshen/account/identities", post(account::unbind))
+            .route("/.menshen/account/connect", post(connect::create))
             .route("/.menshen/account/language", post(account::language))
             .route("/.menshen/jwks.json", get(files::jwks))
             .route("/.menshen/assets/{name}", get(files::asset))

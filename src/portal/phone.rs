@@ -23,7 +23,8 @@ use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::problem::Problem;
-use crate::portal::texts::{Texts, application, same_network, terminal};
+use crate::portal::texts::connect::connect;
+use crate::portal::texts::{Slot, Texts, application, fill, same_network, terminal};
 use crate::portal::tickets::json;
 
 type Answer = Result<Response<axum::body::Body>, Problem>;
@@ -204,6 +205,13 @@ impl Inner {
             phone: view.phone.as_str(),
             known: view.known,
             account: view.account.as_ref(),
+            purpose: view.connects.then(|| PurposeObject {
+                kind: "connect",
+                text: view
+                    .account
+                    .as_ref()
+                    .map(|account| fill(connect(locale).on_phone, &[Slot::Name(&account.name)])),
+            }),
             connection: ConnectionObject {
                 display_name: connection.map_or("", |connection| &connection.display_name),
                 logo_url: self
@@ -259,6 +267,8 @@ struct PhoneAnswer<'a> {
     known: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a StatusUser>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<PurposeObject>,
     connection: ConnectionObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
@@ -269,6 +279,15 @@ struct PhoneAnswer<'a> {
 struct ErrorObject {
     code: &'static str,
     message: &'static str,
+}
+
+/// What this is, where it is no login.
+#[derive(Debug, Serialize)]
+struct PurposeObject {
+    kind: &'static str,
+    /// To be shown before the number, as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -153,6 +153,12 @@ impl From<LoginError> for Problem {
             LoginError::BrowserAbsent => Code::BrowserAbsent,
             LoginError::EntryRefused(_) => Code::EntryRefused,
             LoginError::PhoneRequired => Code::PhoneRequired,
+            LoginError::SessionEnded => {
+                return Self {
+                    login_url: Some("/.menshen/login".to_owned()),
+                    ..Self::new(Code::LoginRequired)
+                };
+            }
             LoginError::TokenRefused => Code::TokenInvalid,
             LoginError::Ended(ending) | LoginError::NotBound(ending) => {
                 Code::parse(ending.as_str()).unwrap_or(Code::WrongState)

@@ -14,6 +14,7 @@ use crate::login::browser::{StatusView, Watched};
 use crate::login::device::Device;
 use crate::portal::Inner;
 use crate::portal::code::Code;
+use crate::portal::connect::connecting;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::login_page::{bind_methods, login_url};
 use crate::portal::pages::{RefusedForm, TicketPage, TicketState};
@@ -35,13 +36,14 @@ pub(super) async fn page(
 ) -> Result<Response<axum::body::Body>, Problem> {
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     let view = portal.login.status(&watched).await?;
-    let page = portal.ticket_page(&context, &headers, &watched, &view, query.rd.as_deref(), None)?;
-    Ok(page)
+    portal
+        .ticket_page(&context, &headers, &watched, &view, query.rd.as_deref(), None)
+        .await
 }
 
 impl Inner {
     /// The page of a ticket where it stands; `refused` says why the last choice of an account was.
-    pub(super) fn ticket_page(
+    pub(super) async fn ticket_page(
         &self,
         context: &RequestContext,
         headers: &HeaderMap,
@@ -59,6 +61,7 @@ impl Inner {
         let new_code_url = login_url(&connection.id, rd, self.signed_in(context).is_some());
         let destination = Destination::parse(rd, &self.gate, &context.own_origin());
         let locale = locale(headers, self.settings.branding.locale);
+        let own = self.connecting_name(watched).await?;
         let page = TicketPage {
             shell: self.shell_for(context, locale, destination.handoff()),
             id,
@@ -68,6 +71,7 @@ impl Inner {
             number_entry: self.number_entry(),
             in_wechat: Device::is_wechat(user_agent(headers)),
             simulated_phone_url: phone.as_deref(),
+            connecting: own.as_deref().map(connecting),
         };
         let mut response = Html(page.render()).into_response();
         self.allow_form_to(&mut response, &destination);

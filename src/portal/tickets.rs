@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::settings::Locale;
+use crate::config::settings::{Connection, Locale};
 use crate::gate::destination::{self, Destination};
-use crate::login::browser::{Redeemed, StatusView, Watched};
+use crate::login::browser::{Issued, Redeemed, StatusView, Watched};
 use crate::login::codes::Picture;
 use crate::login::device::Device;
 use crate::login::error::LoginError;
@@ -37,7 +37,7 @@ pub(super) struct CreateBody {
 }
 
 #[derive(Debug, Serialize)]
-struct Created<'a> {
+pub(super) struct Created<'a> {
     id: &'a str,
     connection: &'a str,
     qr_url: String,
@@ -45,6 +45,19 @@ struct Created<'a> {
     expires_in: i64,
 }
 use crate::session::unused::Browser;
+
+impl<'a> Created<'a> {
+    pub(super) fn of(issued: &'a Issued, connection: &'a Connection) -> Self {
+        let id = issued.scene.as_str();
+        Self {
+            id,
+            connection: &connection.id,
+            qr_url: format!("/.menshen/tickets/{id}/qr"),
+            events_url: format!("/.menshen/tickets/{id}/events"),
+            expires_in: issued.expires_in,
+        }
+    }
+}
 
 /// `POST /.menshen/tickets`: the page renews its code.
 pub(super) async fn create(
@@ -69,15 +82,7 @@ pub(super) async fn create(
         .ok_or(Code::NotFound)?;
     let destination = asked.unwrap_or_else(|| parse(&connection.callback_url));
     let issued = portal.issue(&context, &headers, connection, &destination).await?;
-    let id = issued.scene.as_str();
-    let created = Created {
-        id,
-        connection: &connection.id,
-        qr_url: format!("/.menshen/tickets/{id}/qr"),
-        events_url: format!("/.menshen/tickets/{id}/events"),
-        expires_in: issued.expires_in,
-    };
-    let mut response = (StatusCode::CREATED, Json(created)).into_response();
+    let mut response = (StatusCode::CREATED, Json(Created::of(&issued, connection))).into_response();
     set_cookies(response.headers_mut(), &issued.cookies);
     Ok(response)
 }
@@ -172,6 +177,9 @@ pub(super) async fn redeem(
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
     if watched.half.host != context.host {
         return Err(Code::TicketUnknown.into());
+    }
+    if watched.half.bind_to.is_some() {
+        return portal.finish_connecting(&context, &watched, form).await;
     }
     let redeemed = match portal
         .login
@@ -280,7 +288,7 @@ impl Inner {
     }
 }
 
-fn go_to(target: &str, form: bool) -> Response<axum::body::Body> {
+pub(super) fn go_to(target: &str, form: bool) -> Response<axum::body::Body> {
     if form {
         Redirect::to(target).into_response()
     } else {

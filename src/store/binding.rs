@@ -15,6 +15,8 @@ pub struct Binding<'a> {
     pub choice: Option<i64>,
     /// The verified number (E.164), kept until the account is chosen.
     pub phone: Option<&'a str>,
+    /// The account, where there is nothing to choose: the phone has yet to be shown it.
+    pub user_id: Option<&'a str>,
     /// Now.
     pub now: i64,
     /// Until when the browser may choose.
@@ -34,6 +36,17 @@ pub struct Bound<'a> {
     pub now: i64,
     /// Until when the browser may redeem.
     pub expires_at: i64,
+}
+
+/// Who connects a WeChat account to their own.
+#[derive(Debug, Clone, Copy)]
+pub struct Holding<'a> {
+    /// The user.
+    pub user_id: &'a str,
+    /// The session that they do it by.
+    pub session_id: &'a str,
+    /// Now.
+    pub now: i64,
 }
 
 /// What proves an account. Not `Debug`: hashes are nobody's business.
@@ -90,7 +103,7 @@ impl Store {
     pub async fn ticket_bind(&self, id: &str, lease: &str, binding: &Binding<'_>) -> Result<bool, StoreError> {
         let query = sqlx::query(
             "UPDATE tickets SET state = 'bind', choice = $3, phone = $4, expires_at = $6, lease = NULL,
-                 lease_until = NULL
+                 lease_until = NULL, user_id = $7, shown = CASE WHEN $8 = 1 THEN 0 ELSE shown END
              WHERE id = $1 AND lease = $2 AND state = 'scanned' AND (expires_at > $5 OR lease_until > $5)",
         )
         .bind(id)
@@ -98,7 +111,28 @@ impl Store {
         .bind(binding.choice)
         .bind(binding.phone)
         .bind(binding.now)
-        .bind(binding.expires_at);
+        .bind(binding.expires_at)
+        .bind(binding.user_id)
+        .bind(i64::from(binding.user_id.is_some()));
+        Ok(self.execute(query).await? == 1)
+    }
+
+    /// `bind → confirmed` by the phone that was shown the account, for a WeChat account that is yet to be connected: the
+    /// number is kept until it is. False if the ticket does not wait for this.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_agree(&self, id: &str, bound: &Bound<'_>) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE tickets SET state = 'confirmed', phone_note = $3, confirmed_at = $4, expires_at = $5
+             WHERE id = $1 AND state = 'bind' AND user_id = $2 AND handle_hash = $6 AND shown = 1 AND expires_at > $4",
+        )
+        .bind(id)
+        .bind(bound.user_id)
+        .bind(bound.phone_note)
+        .bind(bound.now)
+        .bind(bound.expires_at)
+        .bind(bound.accepted_by.unwrap_or_default());
         Ok(self.execute(query).await? == 1)
     }
 
@@ -257,6 +291,25 @@ impl WriteTx {
             sqlx::query("UPDATE bind_codes SET used_at = $2 WHERE id = $1 AND used_at IS NULL AND expires_at > $2")
                 .bind(id)
                 .bind(now);
+        Ok(self.execute(query).await? == 1)
+    }
+
+    /// `confirmed → redeemed` without a session: the WeChat account is connected to the user that was confirmed, by a session
+    /// of theirs that has not ended. False if the ticket does not wait for this, or the session has ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_connected(&mut self, id: &str, holder: Holding<'_>) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE tickets SET state = 'redeemed', ended_at = $2, phone = NULL
+             WHERE id = $1 AND state = 'confirmed' AND expires_at > $2 AND user_id = $3
+               AND EXISTS (SELECT 1 FROM sessions
+                   WHERE sessions.id = $4 AND sessions.user_id = $3 AND ended_at IS NULL AND sessions.expires_at > $2)",
+        )
+        .bind(id)
+        .bind(holder.now)
+        .bind(holder.user_id)
+        .bind(holder.session_id);
         Ok(self.execute(query).await? == 1)
     }
 

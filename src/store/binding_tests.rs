@@ -34,6 +34,7 @@ async fn choosing() -> TestStore {
     let binding = Binding {
         choice: Some(47),
         phone: Some(PHONE),
+        user_id: None,
         now: NOW + 1,
         expires_at: NOW + 601,
     };
@@ -287,4 +288,97 @@ async fn bind_codes_that_ran_out_are_swept() {
     assert_eq!(fixtures::bind_code_hashes(&store).await.len(), 1);
     store.sweep_bindings(NOW + 3_600, 0).await.unwrap();
     assert!(fixtures::bind_code_hashes(&store).await.is_empty());
+}
+
+/// A ticket whose phone is about to be shown the account of `u_1`, who holds the session `s1`.
+async fn connecting() -> TestStore {
+    let store = fixtures::store().await;
+    fixtures::user(&store, "u_1").await;
+    fixtures::user(&store, "u_2").await;
+    store.insert_session(&fixtures::session("s1", "u_1")).await.unwrap();
+    assert!(store.ticket_scan(&scan(ID, "o1")).await.unwrap());
+    assert!(store.ticket_set_browser(ID, "{}").await.unwrap());
+    assert!(store.ticket_mark_shown(ID, &handle(), None).await.unwrap());
+    assert!(store.ticket_lease(ID, &handle(), "lease", NOW + 15, NOW).await.unwrap());
+    let binding = Binding {
+        choice: Some(47),
+        phone: Some(PHONE),
+        user_id: Some("u_1"),
+        now: NOW + 1,
+        expires_at: NOW + 121,
+    };
+    assert!(store.ticket_bind(ID, "lease", &binding).await.unwrap());
+    store
+}
+
+fn holding<'a>(user_id: &'a str, session_id: &'a str, now: i64) -> Holding<'a> {
+    Holding {
+        user_id,
+        session_id,
+        now,
+    }
+}
+
+async fn connected(store: &Store, holding: Holding<'_>) -> bool {
+    in_tx(store, async |tx| tx.ticket_connected(ID, holding).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_phone_agrees_to_connect_only_after_it_was_shown_to_whom() {
+    let store = connecting().await;
+    let agree = async |user_id, handle: &[u8]| store.ticket_agree(ID, &bound(user_id, Some(handle))).await.unwrap();
+    assert!(!agree("u_1", &handle()).await, "not shown yet");
+    assert!(store.ticket_mark_shown(ID, &handle(), Some("u_1")).await.unwrap());
+    assert!(!agree("u_2", &handle()).await);
+    assert!(!agree("u_1", b"another handle").await);
+    assert!(!store.ticket_agree(ID, &bound("u_1", None)).await.unwrap());
+    assert!(agree("u_1", &handle()).await);
+    assert!(!agree("u_1", &handle()).await, "twice");
+    assert_eq!(phones_kept(&store).await, 1, "the number is needed at the end");
+}
+
+#[tokio::test]
+async fn a_ticket_connects_once_for_the_session_that_asked_and_in_time() {
+    let store = connecting().await;
+    assert!(
+        !connected(&store, holding("u_1", "s1", NOW + 31)).await,
+        "the phone has not agreed"
+    );
+    assert!(store.ticket_mark_shown(ID, &handle(), Some("u_1")).await.unwrap());
+    assert!(store.ticket_agree(ID, &bound("u_1", Some(&handle()))).await.unwrap());
+    store.insert_session(&fixtures::session("s2", "u_2")).await.unwrap();
+    for (user_id, session_id, at) in [
+        ("u_1", "s2", NOW + 31),
+        ("u_2", "s2", NOW + 31),
+        ("u_1", "unknown", NOW + 31),
+        ("u_1", "s1", NOW + 90),
+    ] {
+        assert!(
+            !connected(&store, holding(user_id, session_id, at)).await,
+            "{user_id} {session_id} {at}"
+        );
+    }
+    let attempts = (0..20).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { connected(&store, holding("u_1", "s1", NOW + 31)).await })
+    });
+    let won = join_all(attempts)
+        .await
+        .into_iter()
+        .filter(|won| *won.as_ref().unwrap())
+        .count();
+    assert_eq!(won, 1);
+    let ticket = store.ticket(ID).await.unwrap().unwrap();
+    assert_eq!((ticket.state, ticket.session_id), (TicketState::Redeemed, None));
+    assert_eq!(phones_kept(&store).await, 0);
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_connects_nothing() {
+    let store = connecting().await;
+    assert!(store.ticket_mark_shown(ID, &handle(), Some("u_1")).await.unwrap());
+    assert!(store.ticket_agree(ID, &bound("u_1", Some(&handle()))).await.unwrap());
+    assert!(store.end_session("s1", "logout", NOW + 30).await.unwrap());
+    assert!(!connected(&store, holding("u_1", "s1", NOW + 31)).await);
+    assert_eq!(store.ticket(ID).await.unwrap().unwrap().state, TicketState::Confirmed);
 }

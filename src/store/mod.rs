@@ -54,7 +54,7 @@ pub use audit::AuditRow;
 pub use audit_pages::{AuditFilter, AuditOrder, AuditPage, AuditPlace};
 pub use backup::{BackupError, Contents, examine};
 pub use bind_codes::NewBindCode;
-pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound};
+pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound, Holding};
 pub use changes::{Change, Changes};
 pub use error::StoreError;
 pub use handoffs::NewHandoff;

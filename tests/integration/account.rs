@@ -7,13 +7,13 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::support::browser::{LoginPage, between, unescape};
-use crate::support::world::{PUBLIC_HOST, SITE};
+use crate::support::world::{PUBLIC_HOST, Plan, SITE};
 use crate::support::{Answer, Browser, World};
 
-const ACCOUNT: &str = "/.menshen/account";
+pub(crate) const ACCOUNT: &str = "/.menshen/account";
 
 /// A browser at `public_url`'s host, signed in there as a person would be: through the login page to the account page.
-async fn at_home<'w>(world: &'w World, persona: &str) -> Browser<'w> {
+pub(crate) async fn at_home<'w>(world: &'w World, persona: &str) -> Browser<'w> {
     let mut browser = world.browser_at(PUBLIC_HOST);
     let page = browser.open("/.menshen/login").await.login_page();
     let redeemed = browser.finish_login(&page, persona).await.expect(200);
@@ -23,7 +23,7 @@ async fn at_home<'w>(world: &'w World, persona: &str) -> Browser<'w> {
 }
 
 /// Opens an address and goes on wherever it leads; the last answer, which is no redirect.
-async fn follow(browser: &mut Browser<'_>, target: &str) -> Answer {
+pub(crate) async fn follow(browser: &mut Browser<'_>, target: &str) -> Answer {
     let mut target = target.to_owned();
     for _ in 0..5 {
         let answer = browser.open(&target).await;
@@ -36,7 +36,7 @@ async fn follow(browser: &mut Browser<'_>, target: &str) -> Answer {
 }
 
 /// The values that the page's forms for `action` send.
-fn ids(page: &str, action: &str) -> Vec<String> {
+pub(crate) fn ids(page: &str, action: &str) -> Vec<String> {
     let form = format!("action=\"{action}\"><input type=\"hidden\" name=\"id\" value=\"");
     let found = page.split(&form).skip(1);
     found.map(|rest| unescape(rest.split('"').next().unwrap())).collect()
@@ -211,7 +211,7 @@ async fn signing_out_there_ends_the_other_browsers_session_on_every_node_within_
     neighbour.stop().await;
 }
 
-async fn last_event(world: &World, kind: &str) -> menshen::store::AuditRow {
+pub(crate) async fn last_event(world: &World, kind: &str) -> menshen::store::AuditRow {
     let store = world.store().await;
     let mut found = None;
     world
@@ -302,12 +302,18 @@ async fn signing_out_everywhere_is_one_button() {
     browser.open(ACCOUNT).await.expect(303);
 }
 
-const SECOND_APP: &str = "wxsandbox0000000002";
+pub(crate) const SECOND_APP: &str = "wxsandbox0000000002";
 
 /// Two connections whose apps belong to one Open Platform account: a person has an identity at each.
 async fn two_connections() -> World {
+    plan_of_two(true).start().await
+}
+
+/// The same, or with apps that have nothing to do with each other: nobody is known at the second.
+pub(crate) fn plan_of_two(one_platform: bool) -> Plan {
     let mut second = App::mini_program(AppId::new(SECOND_APP).unwrap());
-    second.open_platform = Some("corp".to_owned());
+    let platform = one_platform.then(|| "corp".to_owned());
+    second.open_platform.clone_from(&platform);
     let connection = format!(
         r#"
 [[connections]]
@@ -316,20 +322,21 @@ kind = "miniprogram-qr"
 display_name = "Desk"
 app_id = "{SECOND_APP}"
 app_secret = "{}"
-open_platform = "corp"
 phone = "never"
 "#,
         second.secret.expose_secret()
     );
-    World::plan()
-        .set("connections.0.open_platform", "corp")
+    let plan = World::plan()
         .wechat(|sandbox| {
-            sandbox.apps[0].open_platform = Some("corp".to_owned());
+            sandbox.apps[0].open_platform.clone_from(&platform);
             sandbox.apps.push(second);
         })
-        .append(&connection)
-        .start()
-        .await
+        .append(&connection);
+    if !one_platform {
+        return plan;
+    }
+    plan.set("connections.0.open_platform", "corp")
+        .set("connections.1.open_platform", "corp")
 }
 
 /// From a login page of the second connection to the session.

@@ -15,9 +15,10 @@ use sqlx::Connection;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::account::{SECOND_APP, plan_of_two};
 use crate::support::process::{Process, free_port};
 use crate::support::upstream::Upstream;
-use crate::support::world::install_crypto;
+use crate::support::world::{PUBLIC_HOST, install_crypto};
 
 /// A child process that is ended with the test, and what it said first.
 struct Running {
@@ -53,8 +54,12 @@ async fn start(program: &str, arguments: &[&str], mark: &str) -> Running {
 }
 
 async fn browser(driver: &Running) -> Client {
+    browser_with(driver, &[]).await
+}
+
+async fn browser_with(driver: &Running, more: &[&str]) -> Client {
     let port: String = driver.said.chars().filter(char::is_ascii_digit).collect();
-    let arguments = [
+    let mut arguments = vec![
         "--headless=new",
         "--no-sandbox",
         "--disable-gpu",
@@ -69,6 +74,7 @@ async fn browser(driver: &Running) -> Client {
         "--force-device-scale-factor=2",
         "--lang=en-US",
     ];
+    arguments.extend(more);
     let options = json!({ "args": arguments, "prefs": { "intl.accept_languages": "en-US" } });
     let mut wanted = Capabilities::new();
     wanted.insert("goog:chromeOptions".to_owned(), options);
@@ -341,3 +347,69 @@ async fn click_summary(client: &Client, label: &str) {
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_connects_a_further_wechat_and_is_asked_before_it_is_done() {
+    let world = plan_of_two(false).start().await;
+    let origin = world.origin(PUBLIC_HOST);
+    let driver = start("chromedriver", &["--port=0"], "started successfully on port").await;
+    let client = browser_with(
+        &driver,
+        &[&format!("--host-resolver-rules=MAP {PUBLIC_HOST} 127.0.0.1")],
+    )
+    .await;
+    client.set_window_size(390, 844).await.unwrap();
+
+    let ticket = async || {
+        let config = wait_for(&client, "#menshen")
+            .await
+            .prop("textContent")
+            .await
+            .unwrap()
+            .unwrap();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["ticket"]["id"].as_str().unwrap().to_owned()
+    };
+    let number = async || -> i64 {
+        wait_for(&client, "[data-state=scanned]").await;
+        text_of(&client, "#number").await.trim().parse().unwrap()
+    };
+    client.goto(&format!("{origin}/.menshen/login")).await.unwrap();
+    let mut phone = world.phone("lilei");
+    phone.scan(&ticket().await).await.expect(200);
+    phone.confirm(number().await).await.expect(200);
+    wait_for(&client, ".own").await;
+
+    wait_for(&client, "form[action='/.menshen/account/connect'] button")
+        .await
+        .click()
+        .await
+        .unwrap();
+    assert_eq!(text_of(&client, "h1").await, "Connect another WeChat account");
+    assert_eq!(text_of(&client, "#headline").await, "Scan with the other WeChat");
+    let mut phone = world.phone("hanmeimei");
+    phone.app_id = SECOND_APP.to_owned();
+    phone.scan(&ticket().await).await.expect(200);
+    let chosen = number().await;
+    phone.confirm(chosen).await.expect(200);
+    client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::XPath("//*[@id='headline'][text()='Accept on your phone']"))
+        .await
+        .unwrap();
+    phone.status().await.expect(200);
+    phone.accept().await.expect(200);
+    // Nothing is done without a click, though somebody is signed in who is the right one.
+    wait_for(&client, "[data-state=ask]").await;
+    assert_eq!(text_of(&client, "#headline").await, "Connect this WeChat account?");
+    assert!(
+        text_of(&client, "#detail")
+            .await
+            .starts_with("Only go on if that phone")
+    );
+    click(&client, "Connect").await;
+    let note = text_of(&client, ".own [role=status]").await;
+    assert_eq!(note, "The WeChat account is connected. It can sign you in from now on.");
+    client.close().await.unwrap();
+}

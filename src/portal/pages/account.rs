@@ -22,6 +22,8 @@ pub struct AccountPage<'a> {
     pub more_sign_ins: bool,
     /// Identities, oldest first.
     pub identities: &'a [IdentityView<'a>],
+    /// Connections that may get a further WeChat account.
+    pub connectable: &'a [Connectable<'a>],
     /// The person may choose the language of this page.
     pub may_choose_language: bool,
 }
@@ -31,6 +33,8 @@ pub struct AccountPage<'a> {
 pub enum AccountNote {
     /// A session was ended.
     SignedOut,
+    /// An identity was connected.
+    Connected,
     /// An identity was taken away.
     Unbound,
     /// The last identity was to be taken away.
@@ -86,6 +90,15 @@ pub struct IdentityView<'a> {
     pub may_unbind: bool,
 }
 
+/// A connection that the person has no WeChat account of yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Connectable<'a> {
+    /// Connection id.
+    pub id: &'a str,
+    /// What people read.
+    pub name: &'a str,
+}
+
 /// A time, for people and for programs, in UTC: whoever reads the page may be anywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
@@ -112,6 +125,7 @@ impl AccountNote {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SignedOut => "signed-out",
+            Self::Connected => "connected",
             Self::Unbound => "unbound",
             Self::LastIdentity => "last-identity",
         }
@@ -119,7 +133,7 @@ impl AccountNote {
 
     /// From the query of the page.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::SignedOut, Self::Unbound, Self::LastIdentity]
+        [Self::SignedOut, Self::Connected, Self::Unbound, Self::LastIdentity]
             .into_iter()
             .find(|note| note.as_str() == text)
     }
@@ -127,6 +141,7 @@ impl AccountNote {
     fn text(self, texts: &AccountTexts) -> &'static str {
         match self {
             Self::SignedOut => texts.done_signed_out,
+            Self::Connected => texts.done_connected,
             Self::Unbound => texts.done_unbound,
             Self::LastIdentity => texts.refused_last,
         }
@@ -146,6 +161,7 @@ impl AccountPage<'_> {
             sign_ins: self.sign_ins,
             more_sign_ins: self.more_sign_ins,
             identities: self.identities,
+            connectable: self.connectable,
             any_unbind: self.identities.iter().any(|identity| identity.may_unbind),
             languages: if self.may_choose_language { &Locale::ALL } else { &[] },
         })
@@ -163,6 +179,7 @@ struct AccountTemplate<'a> {
     sign_ins: &'a [SignInView<'a>],
     more_sign_ins: bool,
     identities: &'a [IdentityView<'a>],
+    connectable: &'a [Connectable<'a>],
     any_unbind: bool,
     languages: &'a [Locale],
 }
@@ -180,7 +197,12 @@ mod tests {
 
     #[test]
     fn notes_come_back_as_they_went_out() {
-        for note in [AccountNote::SignedOut, AccountNote::Unbound, AccountNote::LastIdentity] {
+        for note in [
+            AccountNote::SignedOut,
+            AccountNote::Connected,
+            AccountNote::Unbound,
+            AccountNote::LastIdentity,
+        ] {
             assert_eq!(AccountNote::parse(note.as_str()), Some(note));
         }
         assert_eq!(AccountNote::parse("anything"), None);

@@ -8,9 +8,11 @@ use serde::Serialize;
 
 use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
+use crate::portal::texts::connect::connect;
 use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill};
 
 use super::bind::BindForms;
+use super::connecting::{Connecting, ConnectingWords, connect_problem, connect_words};
 use super::{Shell, assets, finish};
 
 /// The login page, as the answer to a navigation without a session or at `/.menshen/login`.
@@ -38,6 +40,8 @@ pub struct LoginPage<'a> {
     pub switching: bool,
     /// The sandbox's phone for this ticket, if there is one. A ticket id in it is replaced when the code is renewed.
     pub simulated_phone_url: Option<&'a str>,
+    /// It connects a further WeChat account instead of logging in.
+    pub connecting: Option<Connecting<'a>>,
 }
 
 /// One connection in the row of tabs.
@@ -90,10 +94,13 @@ impl LoginPage<'_> {
         let ticket = self.ticket();
         let (headline, detail) = self.words(texts);
         let number = ticket.and_then(|ticket| ticket.number);
+        let connecting = self.connecting.map(|own| own.words(self.shell.locale));
         finish(&LoginTemplate {
             shell: self.shell,
             texts: &texts.page,
-            heading: heading(&self.shell),
+            heading: connecting
+                .as_ref()
+                .map_or_else(|| heading(&self.shell), |words| words.texts.title.to_owned()),
             tabs: self.tabs,
             connection: self.connection,
             way_name: self.way_name(),
@@ -105,14 +112,21 @@ impl LoginPage<'_> {
             plain_url: ticket.map(|ticket| page_url(ticket.id, self.hand_back_rd.then_some(self.rd))),
             forms: self.forms(texts),
             script: assets::script_url(),
-            code_alt: fill(texts.page.code_alt, &[Slot::Site(site)]),
+            code_alt: connecting.as_ref().map_or_else(
+                || fill(texts.page.code_alt, &[Slot::Site(site)]),
+                |words| words.texts.code_alt.to_owned(),
+            ),
             number_label: number.map_or_else(String::new, |n| fill(texts.script.number_label, &[Slot::Number(n)])),
             headline,
             detail,
             time_left: ticket.map_or_else(String::new, |t| {
                 fill(texts.script.time_left, &[Slot::Time(t.expires_in)])
             }),
-            steps: steps(&self.shell, self.way_name(), self.number_entry),
+            steps: connecting.as_ref().map_or_else(
+                || steps(&self.shell, self.way_name(), self.number_entry),
+                |words| words.steps(texts, self.number_entry),
+            ),
+            connecting,
             simulated_phone_url: self.simulated_phone_url,
             config: ticket.map_or_else(String::new, |ticket| self.config(texts, ticket)),
         })
@@ -154,6 +168,10 @@ impl LoginPage<'_> {
 
     fn words(&self, texts: &'static Texts) -> (&'static str, &'static str) {
         let script = &texts.script;
+        if self.connecting.is_some() {
+            let own = connect(self.shell.locale);
+            return (own.pending, own.pending_detail);
+        }
         match self.way_name() {
             "press" => (script.pending_press, script.pending_press_detail),
             "open" if self.number_entry.is_some() => (script.pending_open, script.pending_open_detail),
@@ -165,6 +183,19 @@ impl LoginPage<'_> {
 
     /// What the script reads. `<`, `>` and `&` are escaped, so that no value can end the block or open a comment in it.
     fn config(&self, texts: &'static Texts, ticket: TicketView<'_>) -> String {
+        let words = ScriptTexts {
+            scanned: scanned(texts, self.number_entry),
+            ..texts.script
+        };
+        let mut problems: BTreeMap<_, _> = SHOWN_BY_SCRIPT
+            .map(|code| (code.as_str(), texts.problem(code)))
+            .into_iter()
+            .collect();
+        if self.connecting.is_some() {
+            for code in [Code::LoginRequired, Code::TicketCancelled] {
+                problems.insert(code.as_str(), connect_problem(&self.shell, code));
+            }
+        }
         let config = ScriptConfig {
             ticket: ScriptTicket {
                 id: ticket.id,
@@ -176,15 +207,14 @@ impl LoginPage<'_> {
             rd: self.rd,
             hand_back_rd: self.hand_back_rd,
             switching: self.switching,
+            create: self.connecting.map(|own| own.create_url),
+            asks: self.connecting.is_some(),
             may_create: self.tab().is_some_and(|tab| tab.may_create),
-            texts: ScriptTexts {
-                scanned: scanned(texts, self.number_entry),
-                ..texts.script
+            texts: match self.connecting {
+                Some(_) => connect_words(words, connect(self.shell.locale)),
+                None => words,
             },
-            problems: SHOWN_BY_SCRIPT
-                .map(|code| (code.as_str(), texts.problem(code)))
-                .into_iter()
-                .collect(),
+            problems,
         };
         script_json(&config)
     }
@@ -210,6 +240,7 @@ struct LoginTemplate<'a> {
     detail: &'a str,
     time_left: String,
     steps: [String; 3],
+    connecting: Option<ConnectingWords<'a>>,
     simulated_phone_url: Option<&'a str>,
     config: String,
 }
@@ -220,6 +251,12 @@ struct ScriptConfig<'a> {
     rd: &'a str,
     hand_back_rd: bool,
     switching: bool,
+    /// Where the next code comes from, if not from where every login page gets its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    create: Option<&'a str>,
+    /// Ask before it is redeemed, whoever it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    asks: bool,
     may_create: bool,
     texts: ScriptTexts,
     problems: BTreeMap<&'static str, ProblemText>,
@@ -254,16 +291,19 @@ pub(super) fn steps(shell: &Shell<'_>, way: &str, entry: Option<NumberEntry>) ->
         _ => texts.step_scan,
     };
     let host = shell.site.map_or(shell.title, |site| site.host);
-    let last = match entry {
-        Some(NumberEntry::Choose) => texts.step_confirm,
-        Some(NumberEntry::Type) => texts.step_type,
-        None => texts.step_plain,
-    };
     [
         first.to_owned(),
         fill(texts.step_check, &[Slot::Host(host)]),
-        last.to_owned(),
+        last_step(texts, entry).to_owned(),
     ]
+}
+
+pub(super) fn last_step(texts: &PageTexts, entry: Option<NumberEntry>) -> &'static str {
+    match entry {
+        Some(NumberEntry::Choose) => texts.step_confirm,
+        Some(NumberEntry::Type) => texts.step_type,
+        None => texts.step_plain,
+    }
 }
 
 /// What to do with the number.

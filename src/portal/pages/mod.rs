@@ -11,15 +11,17 @@
 mod account;
 mod assets;
 mod bind;
+mod connecting;
 mod login;
 mod notices;
 mod policy;
 mod qr;
 mod ticket;
 
-pub use account::{AccountNote, AccountPage, IdentityView, Moment, PersonView, SignInView};
+pub use account::{AccountNote, AccountPage, Connectable, IdentityView, Moment, PersonView, SignInView};
 pub use assets::{ASSET_PREFIX, Asset, asset};
 pub use bind::RefusedForm;
+pub use connecting::Connecting;
 pub(super) use login::page_url;
 pub use login::{LoginPage, Tab, TicketView, Way};
 pub use notices::{Action, LandingPage, LoggedOutPage, LogoutPage, LoopCause, Problem, ProblemPage};

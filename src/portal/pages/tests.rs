@@ -59,6 +59,15 @@ fn login<'a>(locale: Locale, text: &'a str, tabs: &'a [Tab<'a>]) -> LoginPage<'a
         mobile: true,
         switching: false,
         simulated_phone_url: Some(text),
+        connecting: None,
+    }
+}
+
+fn connecting(text: &str) -> Connecting<'_> {
+    Connecting {
+        name: text,
+        create_url: "/.menshen/account/connect",
+        account_url: "/.menshen/account",
     }
 }
 
@@ -72,6 +81,7 @@ fn ticket_page<'a>(locale: Locale, text: &'a str, state: TicketState<'a>) -> Tic
         number_entry: Some(NumberEntry::Choose),
         in_wechat: false,
         simulated_phone_url: Some(text),
+        connecting: None,
     }
 }
 
@@ -143,6 +153,12 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
             ..login
         }
         .render(),
+        LoginPage {
+            connecting: Some(connecting(text)),
+            tabs: &[],
+            ..login
+        }
+        .render(),
         LogoutPage {
             shell,
             name,
@@ -187,11 +203,19 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
             sign_ins: &sign_ins,
             more_sign_ins: true,
             identities: &identities,
+            connectable: &[Connectable { id: text, name: text }],
             may_choose_language: true,
         }
         .render(),
     );
     pages.extend(states.map(|state| ticket_page(locale, text, state).render()));
+    pages.extend(states.map(|state| {
+        TicketPage {
+            connecting: Some(connecting(text)),
+            ..ticket_page(locale, text, state)
+        }
+        .render()
+    }));
     pages.extend(Code::ALL.map(|code| problem(Problem::Code(code))));
     pages.extend(
         [LoopCause::Clock, LoopCause::CookieRefused, LoopCause::WrongOrigin].map(|c| problem(Problem::Loop(c))),
@@ -547,4 +571,35 @@ fn a_problem_names_status_code_and_request() {
     let html = page(Problem::Code(Code::UpstreamTimeout));
     assert!(html.contains("504 upstream_timeout") && html.contains("<code>req-1</code>"));
     assert!(page(Problem::Loop(LoopCause::CookieRefused)).contains("loop_cookie"));
+}
+
+#[test]
+fn a_page_that_connects_asks_at_the_end_and_says_to_whose_account() {
+    for locale in LOCALES {
+        let own = crate::portal::texts::connect::connect(locale);
+        let page = LoginPage {
+            connecting: Some(connecting("王**")),
+            tabs: &[],
+            ..login(locale, "x", &[])
+        };
+        let (html, config) = (page.render(), config(&page.render()));
+        assert!(
+            html.contains(own.title) && html.contains("王**") && html.contains(own.pending),
+            "{html}"
+        );
+        assert_eq!(
+            (&config["asks"], &config["create"]),
+            (&true.into(), &"/.menshen/account/connect".into())
+        );
+        assert_eq!(
+            (&config["texts"]["ask"], &config["texts"]["continue_as"]),
+            (&own.ask.into(), &own.yes.into())
+        );
+        assert_eq!(config["problems"]["ticket_cancelled"]["message"], own.cancelled);
+        assert!(config["problems"]["login_required"].is_object());
+    }
+    // A login asks nothing of the kind.
+    let tabs = [tab("x")];
+    let plain = config(&login(Locale::En, "x", &tabs).render());
+    assert!(plain["asks"].is_null() && plain["create"].is_null() && plain["problems"]["login_required"].is_null());
 }

@@ -5,9 +5,11 @@ use askama::Template;
 use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
 
-use crate::portal::texts::{PageTexts, ScriptTexts, Slot, fill};
+use crate::portal::texts::connect::connect;
+use crate::portal::texts::{PageTexts, Slot, fill};
 
 use super::bind::{BindForms, RefusedForm};
+use super::connecting::{Connecting, ConnectingWords, connect_problem, connect_words};
 use super::login::{heading, page_url, scanned, steps, ticket_url};
 use super::{Shell, finish};
 
@@ -30,6 +32,8 @@ pub struct TicketPage<'a> {
     pub in_wechat: bool,
     /// The sandbox's phone for this ticket, if there is one.
     pub simulated_phone_url: Option<&'a str>,
+    /// It connects a further WeChat account instead of logging in.
+    pub connecting: Option<Connecting<'a>>,
 }
 
 /// Where a ticket stands, as this page shows it.
@@ -87,6 +91,7 @@ impl TicketPage<'_> {
         let texts = self.shell.texts();
         let words = self.words();
         let site = self.shell.site.map_or(self.shell.title, |site| site.name);
+        let connecting = self.connecting.map(|own| own.words(self.shell.locale));
         let number = match self.state {
             TicketState::Pending { number, .. } | TicketState::Scanned { number, .. } => number,
             _ => None,
@@ -94,8 +99,9 @@ impl TicketPage<'_> {
         finish(&TicketTemplate {
             shell: self.shell,
             page: &texts.page,
-            script: &texts.script,
-            heading: heading(&self.shell),
+            heading: connecting
+                .as_ref()
+                .map_or_else(|| heading(&self.shell), |own| own.texts.title.to_owned()),
             state: self.state,
             state_name: self.state_name(),
             waiting: matches!(
@@ -107,10 +113,19 @@ impl TicketPage<'_> {
             base_url: ticket_url(self.id),
             forms: self.forms(),
             rd: self.rd,
-            new_code_url: self.new_code_url,
+            new_code_url: self.connecting.map_or(self.new_code_url, |own| own.account_url),
+            new_code: connecting.as_ref().map_or(texts.script.new_code, |own| own.texts.back),
             simulated_phone_url: self.simulated_phone_url,
-            steps: steps(&self.shell, self.way_name(), self.number_entry),
-            code_alt: fill(texts.page.code_alt, &[Slot::Site(site)]),
+            steps: connecting.as_ref().map_or_else(
+                || steps(&self.shell, self.way_name(), self.number_entry),
+                |own| own.steps(texts, self.number_entry),
+            ),
+            code_alt: connecting.as_ref().map_or_else(
+                || fill(texts.page.code_alt, &[Slot::Site(site)]),
+                |own| own.texts.code_alt.to_owned(),
+            ),
+            // At an end the way back is the button.
+            connecting: connecting.filter(|_| !matches!(self.state, TicketState::Ended { .. })),
             number_label: number.map_or_else(String::new, |n| fill(texts.script.number_label, &[Slot::Number(n)])),
             headline: words.headline,
             detail: words.detail,
@@ -155,7 +170,8 @@ impl TicketPage<'_> {
 
     fn words(&self) -> Words {
         let texts = self.shell.texts();
-        let script = &texts.script;
+        let own = self.connecting.map(|_| connect(self.shell.locale));
+        let script = &own.map_or(texts.script, |own| connect_words(texts.script, own));
         let named = |with: &'static str, without: &'static str, name: Option<&str>| {
             name.map_or_else(|| without.to_owned(), |name| fill(with, &[Slot::Name(name)]))
         };
@@ -166,10 +182,11 @@ impl TicketPage<'_> {
         };
         match self.state {
             TicketState::Pending { .. } => {
-                let (headline, detail) = match self.way_name() {
-                    "press" => (script.pending_press, script.pending_press_detail),
-                    "open" if self.number_entry.is_some() => (script.pending_open, script.pending_open_detail),
-                    "open" => (script.pending_open, script.pending_detail),
+                let (headline, detail) = match (own, self.way_name()) {
+                    (Some(own), _) => (own.pending, own.pending_detail),
+                    (None, "press") => (script.pending_press, script.pending_press_detail),
+                    (None, "open") if self.number_entry.is_some() => (script.pending_open, script.pending_open_detail),
+                    (None, "open") => (script.pending_open, script.pending_detail),
                     _ => (script.pending, script.pending_detail),
                 };
                 words.headline = headline.to_owned();
@@ -196,16 +213,23 @@ impl TicketPage<'_> {
             }
             TicketState::Confirmed { name, other_user } => {
                 words.headline = named(script.ask, script.ask_plain, name);
-                words.detail = if other_user {
+                words.detail = if other_user || own.is_some() {
                     script.ask_detail.to_owned()
                 } else {
                     String::new()
                 };
                 words.yes = named(script.continue_as, script.continue_plain, name);
-                words.no = if other_user { script.use_other } else { script.not_me };
+                words.no = if other_user || own.is_some() {
+                    script.use_other
+                } else {
+                    script.not_me
+                };
             }
             TicketState::Ended { code } => {
-                let problem = texts.problem(code);
+                let problem = match own {
+                    Some(_) => connect_problem(&self.shell, code),
+                    None => texts.problem(code),
+                };
                 words.headline = problem.title.to_owned();
                 words.detail = problem.message.to_owned();
                 words.next_step = Some(problem.next_step);
@@ -229,7 +253,6 @@ struct Words {
 struct TicketTemplate<'a> {
     shell: Shell<'a>,
     page: &'a PageTexts,
-    script: &'a ScriptTexts,
     heading: String,
     state: TicketState<'a>,
     state_name: &'a str,
@@ -240,6 +263,8 @@ struct TicketTemplate<'a> {
     forms: Option<BindForms<'a>>,
     rd: Option<&'a str>,
     new_code_url: &'a str,
+    new_code: &'a str,
+    connecting: Option<ConnectingWords<'a>>,
     simulated_phone_url: Option<&'a str>,
     steps: [String; 3],
     code_alt: String,

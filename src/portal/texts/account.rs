@@ -53,6 +53,10 @@ catalogue! {
         last_identity,
         /// An identity of an app that is not in the configuration any more.
         former_app,
+        /// Before the buttons that connect a further WeChat account.
+        connect_detail,
+        /// Button, followed by the name of the connection.
+        connect,
         /// Section, and name of the field.
         language,
         /// Button.
@@ -63,6 +67,8 @@ catalogue! {
         done_signed_out,
         /// Said after an identity was taken away.
         done_unbound,
+        /// Said after an identity was connected.
+        done_connected,
         /// Said when the last identity was to be taken away.
         refused_last,
     }
@@ -101,11 +107,14 @@ static EN: AccountTexts = AccountTexts {
     unbind_detail: "Disconnecting also signs you out everywhere else.",
     last_identity: "The last one stays: without it you could not come back.",
     former_app: "No longer in use here",
+    connect_detail: "You can connect a further WeChat account by scanning a code with it.",
+    connect: "Connect a WeChat account:",
     language: "Language",
     choose: "Use this language",
     sign_out: "Sign out here",
     done_signed_out: "You are signed out there.",
     done_unbound: "It is disconnected, and you are signed out everywhere else.",
+    done_connected: "The WeChat account is connected. It can sign you in from now on.",
     refused_last: "That is the last one: without it you could not come back. Nothing was changed.",
 };
 
@@ -132,11 +141,14 @@ static ZH_CN: AccountTexts = AccountTexts {
     unbind_detail: "解除绑定后，其他地方的登录也会全部退出。",
     last_identity: "这是最后一个，不能解除：否则您将无法再登录。",
     former_app: "此处已不再使用",
+    connect_detail: "您可以用另一个微信扫码，把它也绑定到这个账号。",
+    connect: "绑定微信：",
     language: "语言",
     choose: "使用此语言",
     sign_out: "退出本机登录",
     done_signed_out: "已让那台设备退出登录。",
     done_unbound: "已解除绑定，其他地方的登录已全部退出。",
+    done_connected: "微信已绑定，今后可以用它登录。",
     refused_last: "这是最后一个：解除后您将无法再登录。未作任何更改。",
 };
 
@@ -163,11 +175,14 @@ static ZH_TW: AccountTexts = AccountTexts {
     unbind_detail: "解除綁定後，其他地方的登入也會全部登出。",
     last_identity: "這是最後一個，不能解除：否則您將無法再登入。",
     former_app: "此處已不再使用",
+    connect_detail: "您可以用另一個微信掃碼，把它也綁定到這個帳號。",
+    connect: "綁定微信：",
     language: "語言",
     choose: "使用此語言",
     sign_out: "登出這台裝置",
     done_signed_out: "已將那台裝置登出。",
     done_unbound: "已解除綁定，其他地方的登入已全部登出。",
+    done_connected: "微信已綁定，今後可以用它登入。",
     refused_last: "這是最後一個：解除後您將無法再登入。未作任何變更。",
 };
 
@@ -194,11 +209,14 @@ static JA: AccountTexts = AccountTexts {
     unbind_detail: "解除すると、ほかの場所のログインもすべて終了します。",
     last_identity: "最後の一つは解除できません。解除するとログインできなくなります。",
     former_app: "ここではもう使われていません",
+    connect_detail: "別の WeChat でコードをスキャンすると、このアカウントに連携できます。",
+    connect: "WeChat を連携：",
     language: "言語",
     choose: "この言語にする",
     sign_out: "この端末からログアウト",
     done_signed_out: "その端末をログアウトさせました。",
     done_unbound: "連携を解除し、ほかの場所のログインを終了しました。",
+    done_connected: "WeChat を連携しました。これからはこの WeChat でもログインできます。",
     refused_last: "最後の一つなので解除できません。何も変更していません。",
 };
 

@@ -105,7 +105,7 @@ fn describe(code: Code) -> ProblemText {
     match code {
         Code::AccountBound => problem(
             "Account already connected",
-            "This account is connected to another WeChat.",
+            "This account is connected to another WeChat, or this WeChat to another account.",
             "Use that WeChat, or ask your administrator to disconnect it.",
         ),
         Code::AmbiguousAccount => problem(

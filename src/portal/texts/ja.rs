@@ -105,7 +105,7 @@ fn describe(code: Code) -> ProblemText {
     match code {
         Code::AccountBound => problem(
             "アカウントは連携済みです",
-            "このアカウントは別のWeChatと連携しています。",
+            "このアカウントは別のWeChatと、またはこのWeChatは別のアカウントと連携しています。",
             "そのWeChatを使うか、管理者に連携の解除を依頼してください。",
         ),
         Code::AmbiguousAccount => problem(

@@ -6,6 +6,7 @@
 //! them; escaping is the template's business and happens afterwards.
 
 pub mod account;
+pub mod connect;
 mod en;
 mod fill;
 mod ja;

@@ -105,7 +105,7 @@ fn describe(code: Code) -> ProblemText {
     match code {
         Code::AccountBound => problem(
             "该账号已绑定",
-            "这个账号已经绑定了另一个微信。",
+            "这个账号已经绑定了另一个微信，或者这个微信已经绑定了另一个账号。",
             "请使用那个微信登录，或请管理员解除绑定。",
         ),
         Code::AmbiguousAccount => problem(

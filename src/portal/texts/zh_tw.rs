@@ -105,7 +105,7 @@ fn describe(code: Code) -> ProblemText {
     match code {
         Code::AccountBound => problem(
             "該帳號已綁定",
-            "這個帳號已經綁定了另一個微信。",
+            "這個帳號已經綁定了另一個微信，或者這個微信已經綁定了另一個帳號。",
             "請使用那個微信登入，或請管理員解除綁定。",
         ),
         Code::AmbiguousAccount => problem(

@@ -158,6 +158,7 @@ const SCREENS = {
     }
     return [
       heading(phone, actions, text, site),
+      phone.offer.purpose?.text && make("p.warning", { role: "note" }, icon("warning"), phone.offer.purpose.text),
       warning && make("p.warning", { role: "alert" }, icon("warning"), text[`${warning}_warning`] ?? warning),
       facts(phone, browser, text),
       notice(phone, text),
@@ -206,11 +207,15 @@ const SCREENS = {
         "div.centre",
         make("span.medallion", icon("browser")),
         make("h2", account ? text.bind_check : text.bind_title),
-        make("p.lead", account ? text.bind_check_text : text.bind_text),
+        make("p.lead", phone.offer.purpose ? text.connect_check_text : account ? text.bind_check_text : text.bind_text),
         notice(phone, text),
         account && make("div.number", make("b", account.name), make("small", text.bind_account)),
       ),
-      account && make("button.primary", { type: "button", onclick: actions.accept }, text.bind_accept),
+      account && make(
+        "button.primary",
+        { type: "button", onclick: actions.accept },
+        phone.offer.purpose ? text.connect_accept : text.bind_accept,
+      ),
       ways(actions, text),
     ];
   },
@@ -219,7 +224,7 @@ const SCREENS = {
     make(
       "div.centre",
       make("span.medallion.good", icon("check")),
-      make("h2", text.done_title),
+      make("h2", phone.offer?.purpose ? text.connect_done : text.done_title),
       make("p.lead", text.done_text(actions.name(phone.persona.name))),
       phone.offer?.site && make("p.where", make("b", phone.offer.site.name), make("small", phone.offer.site.host)),
     ),
@@ -271,11 +276,12 @@ function logo(phone, actions) {
 }
 
 function heading(phone, actions, text, site) {
+  const { purpose, account } = phone.offer;
   return make(
     "div.site",
     logo(phone, actions),
-    make("p", text.signin),
-    make("h2", site.name),
+    make("p", purpose ? text.connect : text.signin),
+    make("h2", purpose && account ? account.name : site.name),
     make("p.host", site.host),
     make(
       "span.as",

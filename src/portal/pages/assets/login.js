@@ -203,7 +203,7 @@
         else showBinding();
         break;
       case "confirmed":
-        if (status.other_user) showQuestion(status);
+        if (status.other_user || config.asks) showQuestion(status);
         else redeem(mine, status.user);
         break;
       case "redeemed":
@@ -242,7 +242,7 @@
       for (let failures = 0; ; failures += 1) {
         let answer;
         try {
-          answer = await call("POST", TICKETS, { connection: old.connection, rd });
+          answer = await call("POST", config.create || TICKETS, { connection: old.connection, rd });
         } catch {
           note(texts.offline);
           await sleep(backOff(failures));
