@@ -318,7 +318,7 @@ async fn an_old_login_gets_no_code() {
     let world = world().await;
     let mut browser = at_home(&world, "lilei").await;
     world.advance(301);
-    let again = "/.menshen/login?switch=true";
+    let again = "/.menshen/login?switch=true&rd=%2F";
     let form = browser.submit(CONNECT, &[("connection", "desk")]).await.expect(303);
     assert_eq!(form.header("location"), Some(again));
     let script = browser
