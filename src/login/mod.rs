@@ -40,6 +40,7 @@ pub mod handoff;
 pub mod keyring;
 pub mod limits;
 pub mod phone;
+mod phone_errno;
 pub mod place;
 pub mod scene;
 pub mod status;

@@ -23,6 +23,7 @@ use crate::proxy::admin::Status;
 use crate::proxy::follow_keys;
 use crate::proxy::front::{BindError, Door, Part};
 use crate::proxy::handover::Inherited;
+use crate::proxy::heartbeat;
 use crate::proxy::hooks::Hooks;
 use crate::proxy::neighbours;
 use crate::proxy::reload::Reloader;
@@ -275,6 +276,14 @@ impl Gateway {
         let (resources, snapshot) = (Arc::clone(&self.resources), Arc::clone(&self.snapshot));
         self.tasks
             .push(tokio::spawn(neighbours::follow(resources, snapshot, stopping.clone())));
+        let itself = heartbeat::Itself::at(self.addresses.first(), self.resources.clock.now());
+        let (resources, snapshot) = (Arc::clone(&self.resources), Arc::clone(&self.snapshot));
+        self.tasks.push(tokio::spawn(heartbeat::follow(
+            itself,
+            resources,
+            snapshot,
+            stopping.clone(),
+        )));
     }
 
     fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>) {

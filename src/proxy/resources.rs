@@ -49,6 +49,8 @@ pub struct Resources {
     pub metrics: Arc<Metrics>,
     /// Wakes [`follow`](crate::proxy::follow_keys::follow), which otherwise looks once a second.
     pub keys_changed: Notify,
+    /// Told after each new configuration.
+    pub configured: Notify,
     stopping: AtomicBool,
     /// Numbers for the connection pools of upstreams.
     groups: AtomicUsize,
@@ -69,6 +71,7 @@ impl Resources {
             store,
             metrics,
             keys_changed: Notify::new(),
+            configured: Notify::new(),
             stopping: AtomicBool::new(false),
             groups: AtomicUsize::new(0),
         })
