@@ -16,6 +16,7 @@ mod backup;
 mod binary;
 mod binding;
 mod chromium;
+mod doctor;
 mod ending;
 mod forward_auth;
 mod front;
