@@ -27,13 +27,20 @@ pub(super) async fn connect(url: &SecretString) -> Result<Store, StoreError> {
     }
 }
 
-/// The same without making the file that is not there, and without changing how its journal is kept.
-pub(super) async fn connect_to_existing(url: &SecretString) -> Result<Store, StoreError> {
+/// The same without making the file that is not there, and without changing how its journal is kept. `None` when there is
+/// no file.
+pub(super) async fn connect_to_existing(url: &SecretString) -> Result<Option<Store>, StoreError> {
     sqlx::any::install_default_drivers();
-    match url.expose_secret().strip_prefix("sqlite:") {
-        Some(rest) => bounded(open_sqlite(Target::parse(rest)?, Absent::Refuse)).await,
-        None => bounded(open_postgres(url.expose_secret())).await,
+    let Some(rest) = url.expose_secret().strip_prefix("sqlite:") else {
+        return bounded(open_postgres(url.expose_secret())).await.map(Some);
+    };
+    let target = Target::parse(rest)?;
+    if let Target::File { path, .. } = &target
+        && !path.exists()
+    {
+        return Ok(None);
     }
+    bounded(open_sqlite(target, Absent::Refuse)).await.map(Some)
 }
 
 /// What to do about a file that is not there.

@@ -26,9 +26,11 @@ impl Store {
     /// Opens a store that is there, and leaves it as it is. Most calls need a schema that is up to date: see
     /// [`Condition::schema`].
     ///
+    /// `None` for a file that does not exist yet.
+    ///
     /// # Errors
-    /// What keeps it from being opened; [`StoreError::Unavailable`] for a file that does not exist.
-    pub async fn open_as_it_is(url: &SecretString) -> Result<Self, StoreError> {
+    /// What keeps it from being opened.
+    pub async fn open_as_it_is(url: &SecretString) -> Result<Option<Self>, StoreError> {
         connect::connect_to_existing(url).await
     }
 
@@ -94,12 +96,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("menshen.db");
         let url = SecretString::from(format!("sqlite:{}", path.display()));
-        let error = Store::open_as_it_is(&url).await.unwrap_err();
-        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert!(Store::open_as_it_is(&url).await.unwrap().is_none());
         assert!(!path.exists());
         // An empty file is a database that nobody has used.
         std::fs::write(&path, "").unwrap();
-        let store = Store::open_as_it_is(&url).await.unwrap();
+        let store = Store::open_as_it_is(&url).await.unwrap().unwrap();
         assert_eq!(store.condition().await.unwrap().schema, None);
         store.close().await;
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
@@ -125,7 +126,7 @@ mod tests {
         let path = directory.path().join("menshen.db");
         let url = |parameters| SecretString::from(format!("sqlite:{}{parameters}", path.display()));
         Store::open(&url("")).await.unwrap().close().await;
-        let store = Store::open_as_it_is(&url("?mode=ro")).await.unwrap();
+        let store = Store::open_as_it_is(&url("?mode=ro")).await.unwrap().unwrap();
         let error = store.try_to_write().await.unwrap_err();
         assert!(matches!(error, StoreError::ReadOnly), "{error:?}");
     }

@@ -62,9 +62,7 @@ async fn doctor(world: &World) -> Said {
 
 /// What is asked of WeChat, without a gateway.
 fn plan() -> Plan {
-    World::plan()
-        .set("connections.0.phone", "required")
-        .set("wechat.timeout", "2s")
+    World::plan().set("connections.0.phone", "required")
 }
 
 #[tokio::test]
@@ -89,7 +87,11 @@ async fn a_healthy_installation_has_no_failure_and_says_what_it_could_not_check(
     let warned = said.all("warn");
     assert_eq!(warned.last(), Some(&"api_base"), "{:#}", said.report);
     // The rest are the warnings of `check`.
-    assert!(warned.iter().rev().skip(1).all(|check| *check == "file"), "{:#}", said.report);
+    assert!(
+        warned.iter().rev().skip(1).all(|check| *check == "file"),
+        "{:#}",
+        said.report
+    );
     // The wildcard has no name, and the operator's listener is off.
     assert_eq!(said.all("unchecked"), ["ready", "reachable"], "{:#}", said.report);
     for check in [
@@ -401,6 +403,66 @@ async fn a_name_that_leads_elsewhere_and_an_application_that_is_down_are_found()
         said.one("reachable", "http://wiki.test")["message"],
         "a Menshen answers, with the keys of another installation"
     );
+}
+
+#[tokio::test]
+async fn certificates_are_judged_on_the_wire_and_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["wiki.test".to_owned(), "login.test".to_owned()];
+    let mut certificate = rcgen::CertificateParams::new(names).unwrap();
+    certificate.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(15);
+    let certificate = certificate.self_signed(&key).unwrap();
+    let (cert, private) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&cert, certificate.pem()).unwrap();
+    std::fs::write(&private, key.serialize_pem()).unwrap();
+    let port = free_port();
+    let mut tls = toml::Table::new();
+    tls.insert("cert".to_owned(), cert.display().to_string().into());
+    tls.insert("key".to_owned(), private.display().to_string().into());
+    let mut world = plan()
+        .set("server.listen", vec![format!("127.0.0.1:{port}")])
+        .set("server.public_url", format!("https://login.test:{port}"))
+        .set("server.tls", tls)
+        .build()
+        .await;
+    world.start_gateway().await;
+    let said = doctor(&world).await;
+    let on_disk = said.one("certificate", "cert.pem");
+    assert_eq!(on_disk["verdict"], "warn");
+    assert!(
+        on_disk["message"].as_str().unwrap().contains("ends in 14 days"),
+        "{on_disk}"
+    );
+    let by_name = said.one("reachable", "https://wiki.test:");
+    assert_eq!(by_name["verdict"], "fail", "nobody knows its authority");
+    assert!(
+        by_name["remedy"].as_str().unwrap().contains("the whole chain"),
+        "{by_name}"
+    );
+
+    // A machine that knows it gets an answer, and sees how long it lasts.
+    let output = run_trusting(&world, &cert).await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let said = Said { code: 0, report };
+    assert_eq!(
+        said.one("reachable", "https://wiki.test:")["message"],
+        "this installation answers"
+    );
+    assert_eq!(said.verdict("certificate", "https://wiki.test:"), "warn");
+}
+
+/// The verb on a machine whose only authority is this one.
+async fn run_trusting(world: &World, authority: &std::path::Path) -> std::process::Output {
+    let configuration = world.configuration().display().to_string();
+    tokio::process::Command::new(env!("CARGO_BIN_EXE_menshen"))
+        .args(["doctor", "--json", "--config", &configuration])
+        .args(["--resolve", "wiki.test=127.0.0.1", "--resolve", "login.test=127.0.0.1"])
+        .env("SSL_CERT_FILE", authority)
+        .env_remove("SSL_CERT_DIR")
+        .output()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]

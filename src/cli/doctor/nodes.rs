@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn the_sections_that_differ_are_named() {
         let findings = judged(&[row("one", |row| {
-            row.report.configuration = "{\"sites\":\"b\",\"secrets\":\"x\"}".to_owned()
+            row.report.configuration = "{\"sites\":\"b\",\"secrets\":\"x\"}".to_owned();
         })]);
         let said = &findings
             .iter()

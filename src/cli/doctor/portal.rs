@@ -182,8 +182,7 @@ impl Visitor {
                     Err(unreached) => return vec![unreached.finding(&subject)],
                 };
                 let state = state.await;
-                let published = state.published.as_ref().filter(|_| *signs);
-                let mut findings = vec![judge_key_set(&subject, &answer, published)];
+                let mut findings = vec![judge_key_set(&subject, &answer, *signs, state.published.as_ref())];
                 let now = Clock::default().now();
                 findings.extend(answer.certificate.map(|validity| validity.judged(GROUP, &subject, now)));
                 findings
@@ -277,7 +276,7 @@ impl Answer {
     }
 }
 
-fn judge_key_set(subject: &str, answer: &Answer, published: Option<&BTreeSet<String>>) -> Finding {
+fn judge_key_set(subject: &str, answer: &Answer, signs: bool, published: Option<&BTreeSet<String>>) -> Finding {
     let check = "reachable";
     let set = match serde_json::from_slice::<KeySet>(&answer.body) {
         Ok(set) if answer.status == StatusCode::OK => set,
@@ -292,13 +291,13 @@ fn judge_key_set(subject: &str, answer: &Answer, published: Option<&BTreeSet<Str
             );
         }
     };
+    if !signs {
+        let message = "a Menshen answers; with HS256 there is no key set that shows which one";
+        return Finding::ok(GROUP, check, subject, message);
+    }
     let Some(published) = published else {
-        return Finding::ok(
-            GROUP,
-            check,
-            subject,
-            "a Menshen answers; whether it is this one its key set does not tell",
-        );
+        let message = "a Menshen answers; whether it is this one, only the store could tell";
+        return Finding::unchecked(GROUP, check, subject, message);
     };
     let found: BTreeSet<String> = set.keys.into_iter().filter_map(|key| key.kid).collect();
     if found == *published {
@@ -379,7 +378,7 @@ mod tests {
     use super::super::report::Verdict;
     use super::*;
 
-    fn judged(status: u16, body: &str, published: Option<&[&str]>) -> Verdict {
+    fn judged(status: u16, body: &str, signs: bool, published: Option<&[&str]>) -> Verdict {
         let published = published.map(|kids| kids.iter().map(|kid| (*kid).to_owned()).collect());
         let answer = Answer {
             status: StatusCode::from_u16(status).unwrap(),
@@ -387,20 +386,21 @@ mod tests {
             certificate: None,
             body: body.as_bytes().into(),
         };
-        judge_key_set("https://a.test", &answer, published.as_ref()).verdict
+        judge_key_set("https://a.test", &answer, signs, published.as_ref()).verdict
     }
 
     #[test]
     fn only_this_installations_key_set_will_do() {
         let set = r#"{"keys":[{"kid":"one","kty":"EC"},{"kid":"two","kty":"EC"}]}"#;
-        assert_eq!(judged(200, set, Some(&["one", "two"])), Verdict::Ok);
-        assert_eq!(judged(200, set, Some(&["two", "three"])), Verdict::Warn);
-        assert_eq!(judged(200, set, Some(&["three"])), Verdict::Fail);
-        assert_eq!(judged(200, r#"{"keys":[]}"#, Some(&["one"])), Verdict::Fail);
-        assert_eq!(judged(200, r#"{"keys":[]}"#, None), Verdict::Ok);
+        assert_eq!(judged(200, set, true, Some(&["one", "two"])), Verdict::Ok);
+        assert_eq!(judged(200, set, true, Some(&["two", "three"])), Verdict::Warn);
+        assert_eq!(judged(200, set, true, Some(&["three"])), Verdict::Fail);
+        assert_eq!(judged(200, r#"{"keys":[]}"#, true, Some(&["one"])), Verdict::Fail);
+        assert_eq!(judged(200, r#"{"keys":[]}"#, false, None), Verdict::Ok);
+        assert_eq!(judged(200, set, true, None), Verdict::Unchecked);
         for (status, body) in [(404, set), (200, "<html>"), (302, ""), (502, "{}")] {
             assert_eq!(
-                judged(status, body, Some(&["one", "two"])),
+                judged(status, body, true, Some(&["one", "two"])),
                 Verdict::Fail,
                 "{status} {body}"
             );

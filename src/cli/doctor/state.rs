@@ -31,12 +31,18 @@ impl State {
             phone_failures: None,
         };
         match Store::open_as_it_is(&settings.store.url).await {
-            Ok(store) => {
+            Ok(Some(store)) => {
                 if let Err(error) = state.look(&store, settings).await {
                     state.failed("answers", &error);
                 }
                 store.close().await;
             }
+            Ok(None) => state.failed_with(
+                "open",
+                "the file of store.url does not exist",
+                "The first start of the gateway makes it. If it has run already, it runs with another store.url or \
+                 data_dir.",
+            ),
             Err(error) => state.failed("open", &error),
         }
         state
@@ -44,6 +50,10 @@ impl State {
 
     fn failed(&mut self, check: &'static str, error: &StoreError) {
         let (what, remedy) = said(error);
+        self.failed_with(check, &what, &remedy);
+    }
+
+    fn failed_with(&mut self, check: &'static str, what: &str, remedy: &str) {
         self.findings
             .push(Finding::fail(Group::Store, check, "store", what, remedy));
         self.findings.push(Finding::unchecked(
