@@ -16,6 +16,7 @@ use crate::login::browser_half::{BrowserFacts, BrowserHalf};
 use crate::login::codes::Codes;
 use crate::login::device::Device;
 use crate::login::error::LoginError;
+use crate::login::geo::GeoDatabase;
 use crate::login::limits::Limits;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::login::waiters::Waiters;
@@ -36,6 +37,7 @@ pub mod codes;
 pub mod confirm;
 pub mod device;
 pub mod error;
+pub mod geo;
 pub mod handoff;
 pub mod keyring;
 pub mod limits;
@@ -74,6 +76,8 @@ pub struct Login {
     pub wechat: HashMap<String, MiniProgram>,
     /// Codes, by connection id.
     pub codes: HashMap<String, Codes>,
+    /// Where addresses are, if the operator has a database.
+    pub geo: Option<Arc<GeoDatabase>>,
     /// Told when this node revoked something, so that it is read again at once.
     pub revocations_changed: Arc<Notify>,
 }

@@ -369,7 +369,7 @@ impl Login {
             ending: standing.ending,
             place: browser
                 .as_ref()
-                .map(|browser| Place::of(browser.address, caller.address)),
+                .map(|browser| Place::of(browser.address, caller.address, self.geo.as_deref())),
             browser,
             choices,
             number_entry: asked.then_some(login.number_entry),

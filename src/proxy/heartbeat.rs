@@ -36,7 +36,13 @@ impl Itself {
     }
 
     /// Says it once.
-    pub(super) async fn report(&self, resources: &Resources, snapshot: &Snapshot) -> Result<(), StoreError> {
+    pub(super) async fn report(&self, resources: &Resources, snapshot: &Snapshot) {
+        if let Err(error) = self.write(resources, snapshot).await {
+            debug!(%error, "the store does not take this node's heartbeat");
+        }
+    }
+
+    async fn write(&self, resources: &Resources, snapshot: &Snapshot) -> Result<(), StoreError> {
         let configuration = serde_json::to_string(&fingerprints(&snapshot.settings)).unwrap_or_default();
         resources
             .store
@@ -53,7 +59,7 @@ impl Itself {
     }
 }
 
-/// Says it every minute and after each new configuration, until `stopping` says true; then takes it back.
+/// Says it again every minute and after each new configuration, until `stopping` says true; then takes it back.
 pub(super) async fn follow(
     itself: Itself,
     resources: Arc<Resources>,
@@ -61,15 +67,13 @@ pub(super) async fn follow(
     mut stopping: watch::Receiver<bool>,
 ) {
     loop {
-        let current = snapshot.load_full();
-        if let Err(error) = itself.report(&resources, &current).await {
-            debug!(%error, "the store does not take this node's heartbeat");
-        }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             () = resources.configured.notified() => {}
             _ = stopping.wait_for(|stop| *stop) => break,
         }
+        let current = snapshot.load_full();
+        itself.report(&resources, &current).await;
     }
     if let Err(error) = resources.store.forget_node(&itself.id, &itself.run).await {
         debug!(%error, "the store does not take this node's farewell");
