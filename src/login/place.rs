@@ -10,7 +10,7 @@ pub enum Place {
     /// Phone and browser share an address: one Wi-Fi, one office.
     SameNetwork,
     /// Where the operator's database has the browser's address, and the first half of it.
-    Region(Region, String),
+    Region(Box<Region>, String),
     /// The first half of the browser's address.
     Network(String),
 }
@@ -24,7 +24,7 @@ impl Place {
         } else {
             let known = database.and_then(|database| database.region(browser));
             match known {
-                Some(region) => Self::Region(region, first_half(browser)),
+                Some(region) => Self::Region(Box::new(region), first_half(browser)),
                 None => Self::Network(first_half(browser)),
             }
         }

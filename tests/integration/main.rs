@@ -27,6 +27,7 @@ mod no_script;
 mod nodes;
 mod operations;
 mod people;
+mod places;
 mod session;
 mod sessions_cli;
 mod single_sign_on;
