@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use crate::cli::{DONE, FAILED, complain};
 
-/// Why nothing can be said, or nothing good.
+/// Why nothing can be said, or nothing good. The text is what the operator reads.
 #[derive(Debug, thiserror::Error)]
-enum Unhealthy {
+pub(super) enum Unhealthy {
     #[error("{0}: {1}")]
     File(String, std::io::Error),
     #[error("server.admin_listen is \"off\": there is nothing to ask")]
@@ -51,7 +51,7 @@ pub(super) fn run(path: &Path) -> u8 {
     }
 }
 
-async fn ask(path: &Path) -> Result<(), Unhealthy> {
+pub(super) async fn ask(path: &Path) -> Result<(), Unhealthy> {
     let text = std::fs::read_to_string(path).map_err(|error| Unhealthy::File(path.display().to_string(), error))?;
     let address = admin_address(&text)?;
     let unreachable = |error: reqwest::Error| {

@@ -18,6 +18,7 @@ mod backup;
 pub mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod doctor;
 mod explain;
 mod health;
 mod keys;
@@ -63,6 +64,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the real parts (WeChat, public names, applications, store, clocks) and say what to do about what fails
+    Doctor(doctor::Options),
     /// Say what would happen to a request, and why
     Explain {
         /// Who is signed in: username or id
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
             let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
             check::run(&path, json, &mut out.lock(), colour)
         }
+        Verb::Doctor(options) => doctor::run(&options, &config::find(arguments.config, &System), &mut out),
         Verb::Explain {
             user,
             client,

@@ -5,6 +5,7 @@
 
 mod check;
 mod connection_tag;
+mod fingerprint;
 mod header;
 mod host;
 mod load;
@@ -29,6 +30,7 @@ mod words;
 use std::path::PathBuf;
 
 pub use connection_tag::connection_tag;
+pub use fingerprint::{Fingerprints, fingerprints};
 pub use load::{Loaded, load, load_with, parse};
 pub use mistake::{Mistake, Severity};
 pub use secret::{RandomUnavailable, secret};

@@ -26,13 +26,6 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
             remedy,
         });
     };
-    if settings.login.geo_database.is_some() {
-        refuse(
-            "login.geo_database".to_owned(),
-            "`geo_database`",
-            "leave it out: the phone shows whether both are in one network, else half the address",
-        );
-    }
     for (index, connection) in settings.connections.iter().enumerate() {
         match &connection.kind {
             ConnectionKind::MiniprogramQr(miniprogram) => {

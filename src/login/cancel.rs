@@ -1,7 +1,6 @@
 //! The phone says no: declines, or was not the person's own.
 
 use crate::login::Login;
-use crate::login::confirm::note_errno;
 use crate::login::connect::bind_to;
 use crate::login::error::LoginError;
 use crate::login::phone::Caller;
@@ -52,7 +51,7 @@ impl Login {
             }
             CancelTarget::Handle(handle) => {
                 let (_, row) = self.held(handle, caller).await?;
-                note_errno(&row.connection, phone_errno);
+                self.note_errno(&row.connection, phone_errno).await;
                 let from: &[TicketState] = if not_me {
                     &[TicketState::Scanned, TicketState::Bind, TicketState::Confirmed]
                 } else {

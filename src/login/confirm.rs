@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
 
 use crate::accounts::{Phone, Policy, ResolveError, Resolved};
 use crate::config::settings::{Connection, PhonePolicy};
@@ -67,7 +66,7 @@ impl Login {
         }
         self.check_number(&scene, &row, call.choice, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
-        note_errno(&connection.id, call.phone_errno);
+        self.note_errno(&connection.id, call.phone_errno).await;
         let account = self.account_to_connect(&row).await?;
         let ask = Self::asks_for_phone(connection, &self.recognise(&row).await?, account.as_ref());
         let phone_code = call
@@ -204,7 +203,10 @@ impl Login {
     ) -> Result<Option<Phone>, LoginError> {
         let app = self.wechat.get(&connection.id).ok_or(LoginError::Unknown)?;
         match app.phone_number(code, openid).await {
-            Ok(number) => Ok(Phone::parse(number.as_str()).ok()),
+            Ok(number) => {
+                self.note_number(&connection.id).await;
+                Ok(Phone::parse(number.as_str()).ok())
+            }
             // Whoever need not give a number is not kept out because WeChat would not tell it.
             Err(error) if connection.phone == PhonePolicy::Optional && error.outcome() == Outcome::Misconfigured => {
                 let _ = LoginError::wechat(&connection.id, Arc::new(error));
@@ -262,33 +264,6 @@ impl Login {
                 return Err(LoginError::WrongState);
             }
         }
-    }
-}
-
-/// 103 and 104 are the person's refusal; the others keep everybody out until the operator acts.
-pub(crate) fn note_errno(connection: &str, errno: Option<i64>) {
-    match errno {
-        None => {}
-        Some(errno @ (103 | 104)) => info!(connection, errno, "the phone number was refused"),
-        Some(errno @ 102) => warn!(
-            connection,
-            errno,
-            remedy = "phone numbers need a verified mini program that is not personal: have it verified in the console",
-            "WeChat gave no phone number"
-        ),
-        Some(errno @ 112) => warn!(
-            connection,
-            errno,
-            remedy = "declare the phone number in the mini program's user-privacy guideline in the console",
-            "WeChat gave no phone number"
-        ),
-        Some(errno @ 1_400_001) => warn!(
-            connection,
-            errno,
-            remedy = "the quota of phone numbers is used up: buy more in the console",
-            "WeChat gave no phone number"
-        ),
-        Some(errno) => warn!(connection, errno, "WeChat gave no phone number"),
     }
 }
 

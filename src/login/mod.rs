@@ -17,6 +17,7 @@ use crate::login::browser_half::{BrowserFacts, BrowserHalf};
 use crate::login::codes::Codes;
 use crate::login::device::Device;
 use crate::login::error::LoginError;
+use crate::login::geo::GeoDatabase;
 use crate::login::limits::Limits;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::login::waiters::Waiters;
@@ -38,10 +39,12 @@ pub mod confirm;
 pub mod connect;
 pub mod device;
 pub mod error;
+pub mod geo;
 pub mod handoff;
 pub mod keyring;
 pub mod limits;
 pub mod phone;
+mod phone_errno;
 pub mod place;
 pub mod scene;
 pub mod status;
@@ -75,6 +78,8 @@ pub struct Login {
     pub wechat: HashMap<String, MiniProgram>,
     /// Codes, by connection id.
     pub codes: HashMap<String, Codes>,
+    /// Where addresses are, if the operator has a database.
+    pub geo: Option<Arc<GeoDatabase>>,
     /// Told when this node revoked something, so that it is read again at once.
     pub revocations_changed: Arc<Notify>,
 }

@@ -412,7 +412,7 @@ impl Login {
             ending: standing.ending,
             place: browser
                 .as_ref()
-                .map(|browser| Place::of(browser.address, caller.address)),
+                .map(|browser| Place::of(browser.address, caller.address, self.geo.as_deref())),
             connects: browser.as_ref().is_some_and(|facts| facts.bind_to.is_some()),
             browser,
             choices,

@@ -1,24 +1,32 @@
-//! Where an address is, as far as it can be said without a database.
+//! What the phone is told about where a browser is.
 
 use std::net::{IpAddr, Ipv6Addr};
+
+use crate::login::geo::{GeoDatabase, Region};
 
 /// What the phone is told about the browser's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Phone and browser share an address: one Wi-Fi, one office.
     SameNetwork,
+    /// Where the operator's database has the browser's address, and the first half of it.
+    Region(Box<Region>, String),
     /// The first half of the browser's address.
     Network(String),
 }
 
 impl Place {
     /// Of a browser, as seen from a phone.
-    pub fn of(browser: IpAddr, phone: IpAddr) -> Self {
+    pub fn of(browser: IpAddr, phone: IpAddr, database: Option<&GeoDatabase>) -> Self {
         let (browser, phone) = (browser.to_canonical(), phone.to_canonical());
         if network(browser) == network(phone) {
             Self::SameNetwork
         } else {
-            Self::Network(first_half(browser))
+            let known = database.and_then(|database| database.region(browser));
+            match known {
+                Some(region) => Self::Region(Box::new(region), first_half(browser)),
+                None => Self::Network(first_half(browser)),
+            }
         }
     }
 }
@@ -66,7 +74,7 @@ mod tests {
         ];
         for (browser, phone, place) in cases {
             assert_eq!(
-                Place::of(browser.parse().unwrap(), phone.parse().unwrap()),
+                Place::of(browser.parse().unwrap(), phone.parse().unwrap(), None),
                 place,
                 "{browser} {phone}"
             );

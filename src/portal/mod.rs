@@ -317,7 +317,7 @@ impl Inner {
 }
 
 /// Whether an API address is one of WeChat's own.
-fn is_of_wechat(api_base: &url::Url) -> bool {
+pub(crate) fn is_of_wechat(api_base: &url::Url) -> bool {
     let host = api_base.host_str().unwrap_or_default();
     host == "weixin.qq.com" || host.ends_with(".weixin.qq.com")
 }

@@ -179,6 +179,7 @@ impl Inner {
                 device: in_words(&facts.device, locale),
                 place: match place {
                     Place::SameNetwork => same_network(locale).to_owned(),
+                    Place::Region(region, network) => region.text(locale).unwrap_or_else(|| network.clone()),
                     Place::Network(text) => text.clone(),
                 },
                 same_network: *place == Place::SameNetwork,

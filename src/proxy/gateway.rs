@@ -17,12 +17,14 @@ use tracing::{error, info, warn};
 
 use crate::config::Settings;
 use crate::identity::outgoing::PlanError;
+use crate::login::geo::GeoError;
 use crate::login::keyring::KeyringError;
 use crate::portal::branding::BrandingError;
 use crate::proxy::admin::Status;
 use crate::proxy::follow_keys;
 use crate::proxy::front::{BindError, Door, Part};
 use crate::proxy::handover::Inherited;
+use crate::proxy::heartbeat;
 use crate::proxy::hooks::Hooks;
 use crate::proxy::neighbours;
 use crate::proxy::reload::Reloader;
@@ -74,6 +76,9 @@ pub enum StartError {
     /// A picture or style sheet.
     #[error("branding: {0}")]
     Branding(#[from] BrandingError),
+    /// The database of places.
+    #[error(transparent)]
+    Geo(#[from] GeoError),
     /// The client for WeChat.
     #[error(transparent)]
     Wechat(#[from] TransportError),
@@ -186,7 +191,10 @@ impl Gateway {
             connections: TaskTracker::new(),
             cut: CancellationToken::new(),
         };
-        gateway.start_background(&stopping);
+        let itself = heartbeat::Itself::at(gateway.addresses.first(), gateway.resources.clock.now());
+        // Before the first request: whoever asks the doctor finds a node that serves.
+        itself.report(&gateway.resources, &gateway.snapshot()).await;
+        gateway.start_background(&stopping, itself);
         gateway.serve(doors, &conf, &stopping);
         Ok(gateway)
     }
@@ -258,7 +266,7 @@ impl Gateway {
         self.snapshot.load().settings.server.grace_period
     }
 
-    fn start_background(&mut self, stopping: &watch::Receiver<bool>) {
+    fn start_background(&mut self, stopping: &watch::Receiver<bool>, itself: heartbeat::Itself) {
         // Every generation's registry shares what this one reads.
         let registry = Arc::clone(&self.snapshot.load().registry);
         let until = stopping.clone();
@@ -275,6 +283,13 @@ impl Gateway {
         let (resources, snapshot) = (Arc::clone(&self.resources), Arc::clone(&self.snapshot));
         self.tasks
             .push(tokio::spawn(neighbours::follow(resources, snapshot, stopping.clone())));
+        let (resources, snapshot) = (Arc::clone(&self.resources), Arc::clone(&self.snapshot));
+        self.tasks.push(tokio::spawn(heartbeat::follow(
+            itself,
+            resources,
+            snapshot,
+            stopping.clone(),
+        )));
     }
 
     fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>) {

@@ -12,6 +12,7 @@ pub mod framing;
 pub mod front;
 pub mod gateway;
 pub mod handover;
+mod heartbeat;
 pub mod hooks;
 pub mod neighbours;
 pub mod normalise;

@@ -147,6 +147,7 @@ impl Reloader {
         inner.snapshot.store(Arc::clone(&snapshot));
         self.keep_up(&snapshot);
         logs::replace(filter);
+        inner.resources.configured.notify_one();
 
         let (now, metrics) = (inner.resources.clock.now(), &inner.resources.metrics);
         metrics.reloaded(Reload::Applied, snapshot.generation, now);

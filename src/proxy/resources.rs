@@ -18,6 +18,7 @@ use crate::config::settings::{Connection, Wechat};
 use crate::gate::Gate;
 use crate::login::Login;
 use crate::login::codes::Codes;
+use crate::login::geo::{GeoDatabase, GeoError};
 use crate::login::keyring::{Keyring, KeyringError};
 use crate::login::limits::Limits;
 use crate::login::waiters::Waiters;
@@ -49,6 +50,8 @@ pub struct Resources {
     pub metrics: Arc<Metrics>,
     /// Wakes [`follow`](crate::proxy::follow_keys::follow), which otherwise looks once a second.
     pub keys_changed: Notify,
+    /// Told after each new configuration.
+    pub configured: Notify,
     stopping: AtomicBool,
     /// Numbers for the connection pools of upstreams.
     groups: AtomicUsize,
@@ -69,6 +72,7 @@ impl Resources {
             store,
             metrics,
             keys_changed: Notify::new(),
+            configured: Notify::new(),
             stopping: AtomicBool::new(false),
             groups: AtomicUsize::new(0),
         })
@@ -200,6 +204,7 @@ impl Resources {
             metrics: Arc::clone(&self.metrics),
             wechat,
             codes,
+            geo: geo_database(settings, former)?,
             revocations_changed: changed,
         })
     }
@@ -239,6 +244,13 @@ impl Resources {
         }
         all
     }
+}
+
+/// The same again while its file stays the same: it may hold a hundred megabytes.
+fn geo_database(settings: &Settings, former: Option<&Login>) -> Result<Option<Arc<GeoDatabase>>, GeoError> {
+    let former = former.and_then(|former| former.geo.as_ref());
+    let path = settings.login.geo_database.as_deref();
+    path.map(|path| GeoDatabase::read(path, former)).transpose()
 }
 
 /// The app of a connection as another generation had it.

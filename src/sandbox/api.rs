@@ -5,10 +5,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::macros::format_description;
 use url::{Url, form_urlencoded};
 
 use super::endpoint::Endpoint;
@@ -19,7 +21,13 @@ use super::{Sandbox, picture};
 
 pub(super) fn router() -> Router<Sandbox> {
     Endpoint::ALL.into_iter().fold(Router::new(), |router, endpoint| {
-        let handle = move |State(sandbox), request| dispatch(sandbox, endpoint, request);
+        let handle = move |State(sandbox): State<Sandbox>, request| async move {
+            let mut response = dispatch(sandbox.clone(), endpoint, request).await;
+            if let Some(date) = date(sandbox.now()) {
+                response.headers_mut().insert(header::DATE, date);
+            }
+            response
+        };
         router.route(endpoint.path(), any(handle))
     })
 }
@@ -165,6 +173,14 @@ fn base_of(sandbox: &Sandbox, request: &Request) -> Option<Url> {
         let host = request.headers().get(header::HOST)?.to_str().ok()?;
         Url::parse(&format!("http://{host}/")).ok()
     })
+}
+
+/// The sandbox's clock as a server says it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn date(now: u64) -> Option<HeaderValue> {
+    let form =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    let now = OffsetDateTime::from_unix_timestamp(i64::try_from(now).ok()?).ok()?;
+    HeaderValue::from_str(&now.format(form).ok()?).ok()
 }
 
 const MAX_BODY: usize = 1024 * 1024;

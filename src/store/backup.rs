@@ -22,7 +22,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{Engine, KeyKind, KeyRow, Lock, Store, StoreError, WriteTx, bounded};
 use lines::{Item, Reader, Summing};
-use tables::{Cell, LEFT_OUT, TABLES, Table, bind};
+use tables::{Cell, LEFT_OUT, REPORTS, TABLES, Table, bind};
 
 mod lines;
 mod tables;
@@ -229,7 +229,7 @@ impl<'t> Filling<'t> {
                 .transpose()
                 .map_err(StoreError::from)?
                 .unwrap_or(0);
-            if count > 0 && name != "counters" {
+            if count > 0 && name != "counters" && !REPORTS.contains(&name) {
                 present.insert(name, count.unsigned_abs());
             }
         }

@@ -22,9 +22,32 @@ use super::{Engine, STATEMENT_LIMIT, Store, StoreError, bounded};
 pub(super) async fn connect(url: &SecretString) -> Result<Store, StoreError> {
     sqlx::any::install_default_drivers();
     match url.expose_secret().strip_prefix("sqlite:") {
-        Some(rest) => bounded(open_sqlite(Target::parse(rest)?)).await,
+        Some(rest) => bounded(open_sqlite(Target::parse(rest)?, Absent::Make)).await,
         None => bounded(open_postgres(url.expose_secret())).await,
     }
+}
+
+/// The same without making the file that is not there, and without changing how its journal is kept. `None` when there is
+/// no file.
+pub(super) async fn connect_to_existing(url: &SecretString) -> Result<Option<Store>, StoreError> {
+    sqlx::any::install_default_drivers();
+    let Some(rest) = url.expose_secret().strip_prefix("sqlite:") else {
+        return bounded(open_postgres(url.expose_secret())).await.map(Some);
+    };
+    let target = Target::parse(rest)?;
+    if let Target::File { path, .. } = &target
+        && !path.exists()
+    {
+        return Ok(None);
+    }
+    bounded(open_sqlite(target, Absent::Refuse)).await.map(Some)
+}
+
+/// What to do about a file that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Make,
+    Refuse,
 }
 
 /// What a `sqlite:` address says.
@@ -74,9 +97,9 @@ impl Target {
     }
 }
 
-async fn open_sqlite(mut target: Target) -> Result<Store, StoreError> {
+async fn open_sqlite(mut target: Target, absent: Absent) -> Result<Store, StoreError> {
     if let Target::File { path, read_only } = &mut target {
-        if !*read_only {
+        if !*read_only && absent == Absent::Make {
             create_file(path)?;
         }
         // The driver takes an address, whose parser has ideas of its own about relative paths and `..`.
@@ -85,7 +108,9 @@ async fn open_sqlite(mut target: Target) -> Result<Store, StoreError> {
     let options = target.options()?;
     let mut first = AnyConnection::connect_with(&options).await?;
     set_up(&mut first, &SQLITE_PRAGMAS).await?;
-    if let Target::File { read_only: false, .. } = target {
+    if let Target::File { read_only: false, .. } = target
+        && absent == Absent::Make
+    {
         sqlx::query("PRAGMA journal_mode = WAL").execute(&mut first).await?;
     }
     first.close().await?;

@@ -8,7 +8,7 @@
 //! PostgreSQL's triggers), and what is told between nodes (`changes`).
 //!
 //! **Compare-and-set.** Whoever changes a state names the state that it found; the statement's row count says who won.
-//! Times are Unix seconds of the caller: a statement never asks the database's clock.
+//! Times are Unix seconds of the caller: a statement never asks the database's clock, but for `nodes`, which compares it.
 //!
 //! **Locks.** What must not run twice at a time takes a row of `counters` first (`Lock`): a mutex that is the same on
 //! both engines, ends with its transaction, and needs no retry. They are taken in the order of the enum and before any
@@ -26,9 +26,11 @@ mod binding;
 mod changes;
 mod connect;
 mod error;
+mod examine;
 mod handoffs;
 mod identities;
 mod keys;
+mod nodes;
 mod personal;
 mod revocations;
 mod schema;
@@ -57,9 +59,11 @@ pub use bind_codes::NewBindCode;
 pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound, Holding};
 pub use changes::{Change, Changes};
 pub use error::StoreError;
+pub use examine::Condition;
 pub use handoffs::NewHandoff;
 pub use identities::IdentityRow;
 pub use keys::{KeyKind, KeyRotation, KeyRow, NewKey};
+pub use nodes::{NodeReport, NodeRow, PhoneFailure};
 pub use revocations::{Revocation, RevocationKind};
 pub use session_list::SessionFilter;
 pub use sessions::{SessionRow, public_session_id};

@@ -53,7 +53,7 @@ async fn apply(tx: &mut WriteTx, engine: Engine, migration: &Migration) -> Resul
 }
 
 /// The version that is there; none when there is no table yet.
-async fn version(store: &Store) -> Result<Option<i64>, StoreError> {
+pub(super) async fn version(store: &Store) -> Result<Option<i64>, StoreError> {
     let table = match store.engine {
         Engine::Postgres => "SELECT 1 AS one WHERE to_regclass('schema_versions') IS NOT NULL",
         Engine::Sqlite => "SELECT 1 AS one FROM sqlite_master WHERE name = 'schema_versions'",

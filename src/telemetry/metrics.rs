@@ -28,6 +28,7 @@ pub struct Metrics {
     tickets: [IntCounter; TRANSITIONS.len()],
     sessions_ended: IntCounterVec,
     loops: IntCounterVec,
+    phone_button_failures: IntCounterVec,
     wechat_calls: IntCounterVec,
     wechat_duration: HistogramVec,
     audit_unrecorded: IntGauge,
@@ -100,6 +101,7 @@ impl Metrics {
             tickets: TRANSITIONS.map(|transition| tickets.with_label_values(&[transition])),
             sessions_ended: make.counters(SESSIONS_ENDED, &["reason"])?,
             loops: make.counters(LOOPS, &["code"])?,
+            phone_button_failures: make.counters(PHONE_BUTTON_FAILURES, &["cause"])?,
             wechat_calls: make.counters(WECHAT_CALLS, &["endpoint", "outcome"])?,
             wechat_duration: make.histograms(WECHAT_DURATION, &["endpoint"], LATENCIES)?,
             audit_unrecorded: make.gauge(AUDIT_UNRECORDED)?,
@@ -218,6 +220,11 @@ impl Metrics {
     /// A login that leads nowhere was explained.
     pub fn loop_explained(&self, code: &'static str) {
         self.loops.with_label_values(&[code]).inc();
+    }
+
+    /// A phone reported that WeChat's button gives no number, for the installation's fault.
+    pub fn phone_button_failed(&self, cause: &'static str) {
+        self.phone_button_failures.with_label_values(&[cause]).inc();
     }
 
     /// WeChat was called; both words are of ours.
@@ -404,6 +411,10 @@ const SESSIONS_ENDED: Name = (
 const LOOPS: Name = (
     "menshen_login_loops_total",
     "Logins that led back to the login page and were explained, by cause",
+);
+const PHONE_BUTTON_FAILURES: Name = (
+    "menshen_phone_button_failures_total",
+    "Phones that WeChat gave no number for the installation's fault, by cause",
 );
 const WECHAT_CALLS: Name = (
     "menshen_wechat_calls_total",

@@ -13,6 +13,7 @@ fn exercised() -> Metrics {
     metrics.refused("login_required");
     metrics.sessions_ended("logout", 1);
     metrics.loop_explained("loop_cookie");
+    metrics.phone_button_failed("not_declared");
     metrics.wechat_called("jscode2session", "success", Duration::from_millis(80));
     metrics.store_failed("locked");
     metrics.certificates([("a.pem".to_owned(), 7)]);

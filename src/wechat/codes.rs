@@ -290,6 +290,74 @@ pub static ERROR_CODES: &[ErrorCode] = &[
         "The administrator of the account refused this gateway's address twice. It may ask again in 24 hours."),
     row(89507..=89507, ANY, "address_refused_for_an_hour", Class::Misconfigured, Pause::Minute,
         "The administrator of the account refused this gateway's address. It may ask again in one hour."),
+    // Of the calls that open a mini program from outside, of OAuth, of quotas, and of messages: complete, so that whoever
+    // looks a code up finds it, whichever call gave it.
+    row(40030..=40030, ANY, "invalid_refresh_token", Class::CodeRefused, Pause::None,
+        "WeChat does not know this refresh token. The person signs in again."),
+    row(40052..=40053, ANY, "qrcode_action", Class::Misconfigured, Pause::None,
+        "WeChat does not accept what the account's code should do. Report this as a defect of Menshen, with the rid."),
+    row(40066..=40066, ANY, "url_not_released", Class::Misconfigured, Pause::None,
+        "The path is not in the released mini program. Publish a version that has it, or correct page."),
+    row(40159..=40159, ANY, "path_length", Class::Misconfigured, Pause::None,
+        "WeChat found the path empty or too long, or the request not to be JSON. Shorten page, and check that nothing \
+         between Menshen and WeChat changes requests."),
+    row(40165..=40165, ANY, "invalid_path", Class::Misconfigured, Pause::None,
+        "WeChat does not accept the path of the link. Correct page: no leading slash, and a page of the released \
+         version."),
+    row(40212..=40212, ANY, "invalid_query", Class::Misconfigured, Pause::None,
+        "WeChat does not accept the query of the link. Report this as a defect of Menshen, with the rid."),
+    row(41003..=41003, ANY, "refresh_token_missing", Class::Misconfigured, Pause::None,
+        "The refresh token did not reach WeChat. Check that nothing between Menshen and WeChat cuts the query off."),
+    row(42002..=42002, ANY, "refresh_token_expired", Class::CodeRefused, Pause::None,
+        "The refresh token has run out. The person signs in again."),
+    row(42007..=42007, ANY, "grants_void", Class::CodeRefused, Pause::None,
+        "The person changed their WeChat password, which ends what they had granted. They sign in again."),
+    row(43104..=43104, ANY, "category_without_links", Class::Misconfigured, Pause::Minute,
+        "The category of the mini program has no short links. Add a category that has, or do without them."),
+    row(44990..=44990, ANY, "too_many_a_second", Class::Quota, Pause::None,
+        "More than a hundred links were asked for in a second. If it lasts, find out who else makes them."),
+    row(44993..=44993, ANY, "links_of_the_day", Class::Quota, Pause::NextDay,
+        "Today's links are used up. Set mobile = \"none\" until tomorrow, or find out who else makes them."),
+    row(45029..=45029, ANY, "codes_of_a_lifetime", Class::Misconfigured, Pause::Minute,
+        "The 100,000 lasting codes of this account are used up for ever. Menshen asks for none: another program does."),
+    row(48006..=48006, ANY, "clears_used_up", Class::Quota, Pause::None,
+        "A quota can be freed ten times a month, and this month's are gone. Wait for the quota itself, or for the \
+         next month."),
+    row(76001..=76001, ANY, "rid_too_old", Class::Misconfigured, Pause::None,
+        "WeChat has forgotten this rid: they last seven days. Provoke the error again and ask at once."),
+    row(76003..=76003, ANY, "path_of_quota", Class::Misconfigured, Pause::None,
+        "WeChat has no quota for this call. Nothing to do: look at it in the WeChat console (Operations, API quota)."),
+    row(76022..=76022, ANY, "no_quota_of_sns", Class::Misconfigured, Pause::None,
+        "WeChat tells no quota and no rid of the /sns calls. Nothing to do."),
+    row(85079..=85079, ANY, "not_released", Class::Misconfigured, Pause::None,
+        "The mini program has no released version. Publish one; until then env_version = \"trial\" serves its members."),
+    row(85400..=85400, ANY, "links_used_up", Class::Quota, Pause::Minute,
+        "The lasting links of this account are used up. Menshen asks for links that end: another program makes lasting \
+         ones."),
+    row(85401..=85401, ANY, "time_of_link", Class::Misconfigured, Pause::None,
+        "WeChat does not accept when the link ends. Check this machine's clock."),
+    row(85402..=85402, ANY, "version_of_link", Class::Misconfigured, Pause::None,
+        "WeChat does not accept env_version. Write release, trial or develop."),
+    row(85403..=85403, ANY, "link_unknown", Class::Misconfigured, Pause::None,
+        "WeChat does not know this link: it has ended or was made by another account. Compare app_id."),
+    row(85404..=85404, ANY, "link_refused", Class::Misconfigured, Pause::None,
+        "WeChat refuses this link. Look at the links in the WeChat console (Tools), and ask WeChat's support with the \
+         rid."),
+    row(85405..=85405, ANY, "plain_scheme_off", Class::Misconfigured, Pause::None,
+        "Plain-text schemes are not switched on for this page. Declare it in the WeChat console, or use \
+         mobile = \"url_link\"."),
+    row(85406..=85406, ANY, "visits_used_up", Class::Quota, Pause::NextDay,
+        "Links of this mini program were opened as often as a day allows. Set mobile = \"none\" until tomorrow."),
+    row(85407..=85407, ANY, "links_not_permitted", Class::Misconfigured, Pause::Minute,
+        "This account may not make links. They need a verified mini program of an organisation."),
+    row(85408..=85408, ANY, "links_banned", Class::Misconfigured, Pause::Minute,
+        "WeChat has withdrawn links from the account because of a violation. See the notices in the WeChat console."),
+    row(87007..=87007, ANY, "session_key_gone", Class::CodeRefused, Pause::None,
+        "The person's WeChat session is over. The mini program calls wx.login again."),
+    row(87008..=87008, ANY, "signature_method", Class::Misconfigured, Pause::None,
+        "WeChat does not accept the signature method. Report this as a defect of Menshen, with the rid."),
+    row(87009..=87009, ANY, "signature_wrong", Class::CodeRefused, Pause::None,
+        "The signature was made with another session key. The mini program calls wx.login again."),
 ];
 
 #[cfg(test)]
@@ -328,6 +396,70 @@ mod tests {
             let line = format!("| `{}` | {} |", row.name, row.remedy);
             assert!(page.contains(&line), "docs/troubleshooting.md lacks: {line}");
         }
+    }
+
+    /// The codes of WeChat's calls for logins, codes, links, quotas and messages, as its documentation lists them, in the
+    /// order of the number. Whoever meets one of them must find out here what to do.
+    const DOCUMENTED: &[RangeInclusive<i64>] = &[
+        -1..=-1,
+        40001..=40003,
+        40013..=40014,
+        40029..=40030,
+        40033..=40033,
+        40052..=40053,
+        40066..=40066,
+        40097..=40097,
+        40125..=40125,
+        40129..=40129,
+        40159..=40159,
+        40163..=40165,
+        40169..=40169,
+        40189..=40189,
+        40212..=40212,
+        40226..=40226,
+        40230..=40240,
+        40243..=40243,
+        41001..=41004,
+        41008..=41009,
+        41030..=41030,
+        42001..=42003,
+        42007..=42007,
+        43002..=43002,
+        43104..=43104,
+        44990..=44990,
+        44993..=44993,
+        45009..=45009,
+        45011..=45011,
+        45029..=45029,
+        47001..=47001,
+        48001..=48001,
+        48004..=48004,
+        48006..=48006,
+        50001..=50002,
+        50004..=50004,
+        50007..=50007,
+        76001..=76001,
+        76003..=76003,
+        76022..=76022,
+        85079..=85079,
+        85096..=85096,
+        85400..=85408,
+        87007..=87009,
+        89503..=89503,
+        89506..=89507,
+    ];
+
+    #[test]
+    fn every_documented_code_has_a_remedy_on_every_call_and_no_other_has() {
+        let mut documented = std::collections::BTreeSet::new();
+        for code in DOCUMENTED.iter().cloned().flatten() {
+            documented.insert(code);
+            for endpoint in Endpoint::ALL {
+                assert!(ErrorCode::find(endpoint, code).is_some(), "{code} on {endpoint}");
+            }
+        }
+        let known: std::collections::BTreeSet<i64> = ERROR_CODES.iter().flat_map(|row| row.codes.clone()).collect();
+        assert_eq!(known, documented);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Endpoint {
     PhoneNumber,
     /// `POST /wxa/getwxacodeunlimit` (getUnlimitedQRCode).
     UnlimitedCode,
+    /// `POST /cgi-bin/openapi/quota/get` (getApiQuota).
+    Quota,
 }
 
 /// How one exchange with WeChat ended, for metrics.
@@ -47,6 +49,11 @@ pub trait Observer: Send + Sync {
     fn called(&self, endpoint: Endpoint, result: CallResult, elapsed: Duration) {
         let _ = (endpoint, result, elapsed);
     }
+
+    /// An answer was dated by WeChat's clock; `at` is this machine's, both in Unix seconds.
+    fn dated(&self, wechat: i64, at: i64) {
+        let _ = (wechat, at);
+    }
 }
 
 /// Observes nothing.
@@ -55,11 +62,12 @@ pub(crate) struct Unobserved;
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::StableToken,
         Self::CodeToSession,
         Self::PhoneNumber,
         Self::UnlimitedCode,
+        Self::Quota,
     ];
 
     /// Name in logs and metric labels, as WeChat calls it.
@@ -69,6 +77,7 @@ impl Endpoint {
             Self::CodeToSession => "jscode2session",
             Self::PhoneNumber => "getuserphonenumber",
             Self::UnlimitedCode => "getwxacodeunlimit",
+            Self::Quota => "quota/get",
         }
     }
 
@@ -79,6 +88,7 @@ impl Endpoint {
             Self::CodeToSession => "/sns/jscode2session",
             Self::PhoneNumber => "/wxa/business/getuserphonenumber",
             Self::UnlimitedCode => "/wxa/getwxacodeunlimit",
+            Self::Quota => "/cgi-bin/openapi/quota/get",
         }
     }
 
@@ -86,7 +96,7 @@ impl Endpoint {
     pub(crate) fn answer_limit(self) -> usize {
         match self {
             Self::UnlimitedCode => IMAGE_LIMIT,
-            Self::StableToken | Self::CodeToSession | Self::PhoneNumber => JSON_LIMIT,
+            Self::StableToken | Self::CodeToSession | Self::PhoneNumber | Self::Quota => JSON_LIMIT,
         }
     }
 }

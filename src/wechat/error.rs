@@ -395,7 +395,7 @@ mod tests {
                         Class::CodeRefused => match endpoint {
                             Endpoint::CodeToSession => Outcome::CodeInvalid,
                             Endpoint::PhoneNumber => Outcome::PhoneCodeInvalid,
-                            Endpoint::StableToken | Endpoint::UnlimitedCode => Outcome::Misconfigured,
+                            Endpoint::StableToken | Endpoint::UnlimitedCode | Endpoint::Quota => Outcome::Misconfigured,
                         },
                         Class::PersonRefused => Outcome::RefusedPerson,
                         Class::Misconfigured | Class::Unknown => Outcome::Misconfigured,

@@ -21,6 +21,7 @@ use crate::wechat::clock::LimiterClock;
 use crate::wechat::endpoint::Endpoint;
 use crate::wechat::error::{BadAnswer, WechatError};
 use crate::wechat::phone::{PhoneAnswer, PhoneNumber};
+use crate::wechat::quota::{CallQuota, QuotaAnswer, QuotaRequest};
 use crate::wechat::transport::{Call, Transport};
 use crate::wechat::unlimited_code::{CodeImage, UnlimitedCode};
 
@@ -168,6 +169,31 @@ impl MiniProgram {
                     .record(transport.call_patiently(&call, &deadline, read_image).await)
             })
             .await
+    }
+
+    /// How much of a call is left today (getApiQuota). `/sns` calls have none (76022).
+    ///
+    /// # Errors
+    ///
+    /// Anything that kept WeChat from answering.
+    pub async fn quota(&self, of: Endpoint) -> Result<CallQuota, WechatError> {
+        let endpoint = Endpoint::Quota;
+        let App { transport, tokens, .. } = &*self.app;
+        tokens.breaker().admit(endpoint)?;
+        let deadline = transport.deadline();
+        let request = QuotaRequest { cgi_path: of.path() };
+        let answer = tokens
+            .call(&deadline, async |token| {
+                let query = [("access_token", token.expose())];
+                let call = Call::post(endpoint, &query, &request)?;
+                tokens.breaker().record(
+                    transport
+                        .call_patiently(&call, &deadline, read_json::<QuotaAnswer>)
+                        .await,
+                )
+            })
+            .await?;
+        Ok(answer.quota)
     }
 
     fn take_from_quota(&self) -> Result<(), WechatError> {

@@ -22,6 +22,8 @@ mod error;
 mod fake;
 mod mini_program;
 mod phone;
+mod phone_fault;
+mod quota;
 mod transport;
 mod unlimited_code;
 
@@ -31,5 +33,7 @@ pub use endpoint::{CallResult, Endpoint, Observer};
 pub use error::{BadAnswer, Outcome, Refusal, TransportFailure, WatermarkFault, WechatError};
 pub use mini_program::{LoginIdentity, MiniProgram};
 pub use phone::{PhoneNumber, PhoneNumberError};
+pub use phone_fault::PhoneFault;
+pub use quota::CallQuota;
 pub use transport::{Transport, TransportError};
 pub use unlimited_code::{CodeImage, CodeRequestError, UnlimitedCode};

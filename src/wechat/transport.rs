@@ -8,14 +8,17 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderValue, Method, StatusCode};
 use reqwest::redirect::Policy;
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use time::PrimitiveDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 use url::Url;
 
 use crate::config::settings::Wechat;
@@ -186,6 +189,7 @@ impl Transport {
             .send()
             .await
             .map_err(|error| failed(endpoint, error, false))?;
+        self.tell_date(&response);
         let limit = endpoint.answer_limit();
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(endpoint, error, true))? {
@@ -195,6 +199,17 @@ impl Transport {
             body.extend_from_slice(&chunk);
         }
         Ok((response.status(), body.freeze()))
+    }
+
+    /// A date that cannot be read says nothing about WeChat's clock.
+    fn tell_date(&self, response: &reqwest::Response) {
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        // RFC 9110, 5.6.7: the form that senders must use.
+        let date = date.and_then(|date| PrimitiveDateTime::parse(date, IMF_FIXDATE).ok());
+        let now = self.clock.calendar().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if let (Some(date), Ok(now)) = (date, i64::try_from(now.as_secs())) {
+            self.observer.dated(date.assume_utc().unix_timestamp(), now);
+        }
     }
 
     fn address(&self, endpoint: Endpoint) -> Url {
@@ -278,6 +293,10 @@ fn innermost(error: &dyn Error) -> Box<str> {
 
 /// Below what load balancers and NAT tables forget: a login must not be the first to learn that a connection is dead.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+const IMF_FIXDATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// Between two attempts to connect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);

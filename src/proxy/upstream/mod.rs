@@ -30,6 +30,7 @@ use crate::proxy::upstream::endpoint::{Endpoint, Place, milliseconds};
 use crate::proxy::upstream::pick::pick;
 
 pub use crate::proxy::upstream::endpoint::Lease;
+pub use crate::proxy::upstream::probe::{Trial, TrialError};
 
 /// The upstreams of one site.
 #[derive(Debug)]
@@ -55,6 +56,11 @@ pub struct Chosen<'a> {
     pub path_prefix: &'a str,
     /// Counts the request for as long as it runs.
     pub lease: Lease,
+}
+
+/// Asks every upstream of a site once, as its health check would; without one, whether it answers at all.
+pub async fn try_out(site: &Site) -> Vec<Trial> {
+    probe::try_out(site).await
 }
 
 impl Upstreams {

@@ -4,12 +4,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder};
 use tracing::{info, warn};
 
-use crate::config::settings::{UpstreamAddress, UpstreamOptions};
+use crate::config::settings::{Site, UpstreamAddress, UpstreamOptions};
 use crate::proxy::upstream::endpoint::{Endpoint, Place};
+
+/// One upstream, asked once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// As configured; with the address where a name has several.
+    pub upstream: String,
+    /// The status of its answer.
+    pub answer: Result<u16, TrialError>,
+}
+
+/// Why an upstream did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrialError {
+    /// Its name has no address.
+    #[error("its name does not resolve: {0}")]
+    Unresolved(String),
+    /// `tls_ca` cannot be read.
+    #[error("tls_ca cannot be read")]
+    Authority,
+    /// No connection can be made to such an address.
+    #[error("there is no way to it")]
+    NoPlace,
+    /// Nothing in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The connection, its TLS, or the answer.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Asks for ever; the caller ends it.
 pub(super) async fn keep_asking(
@@ -36,6 +67,56 @@ pub(super) async fn keep_asking(
 }
 
 async fn ask(address: &UpstreamAddress, place: &Place, path: &str, options: &UpstreamOptions) -> bool {
+    let answer = request(Method::GET, address, place, path, options).await;
+    answer.is_ok_and(|status| status.is_success())
+}
+
+/// Asks every place of every address of a site once: its health check, or without one whether it answers at all.
+pub(super) async fn try_out(site: &Site) -> Vec<Trial> {
+    let options = &site.upstream;
+    // A question that changes nothing in any application.
+    let (method, path) = match &options.health_check {
+        Some(path) => (Method::GET, path.as_str()),
+        None => (Method::HEAD, "/"),
+    };
+    let trials = site.upstreams.iter().map(async |address| {
+        let places: Vec<Place> = match (super::literal(address), address) {
+            (Some(place), _) => vec![place],
+            (None, UpstreamAddress::Network { host, port, .. }) => {
+                match tokio::net::lookup_host((host.as_str(), *port)).await {
+                    Ok(found) => found.map(Place::Network).collect(),
+                    Err(error) => {
+                        return vec![Trial {
+                            upstream: address.to_string(),
+                            answer: Err(TrialError::Unresolved(error.to_string())),
+                        }];
+                    }
+                }
+            }
+            (None, UpstreamAddress::Unix { .. }) => Vec::new(),
+        };
+        let several = places.len() > 1;
+        let trials = places.into_iter().map(async |place| Trial {
+            upstream: match &place {
+                Place::Network(at) if several => format!("{address} at {at}"),
+                _ => address.to_string(),
+            },
+            answer: request(method.clone(), address, &place, path, options)
+                .await
+                .map(|status| status.as_u16()),
+        });
+        join_all(trials).await
+    });
+    join_all(trials).await.into_iter().flatten().collect()
+}
+
+async fn request(
+    method: Method,
+    address: &UpstreamAddress,
+    place: &Place,
+    path: &str,
+    options: &UpstreamOptions,
+) -> Result<StatusCode, TrialError> {
     // A client of its own each time: a check that reuses a connection does not see that no new one is taken.
     let builder = Client::builder()
         .redirect(Policy::none())
@@ -43,19 +124,27 @@ async fn ask(address: &UpstreamAddress, place: &Place, path: &str, options: &Ups
         .connect_timeout(options.connect_timeout)
         .timeout(TIMEOUT.min(options.read_timeout))
         .danger_accept_invalid_certs(!options.tls_verify);
-    let Some(builder) = trust(builder, options) else {
-        return false;
-    };
+    let builder = trust(builder, options).ok_or(TrialError::Authority)?;
     let name = options.tls_name.as_deref();
-    let Some((builder, url)) = aim(builder, address, place, path, name) else {
-        return false;
+    let (builder, url) = aim(builder, address, place, path, name).ok_or(TrialError::NoPlace)?;
+    let failed = |error: reqwest::Error| {
+        let timed_out = error.is_timeout();
+        // What the address holds is the operator's own, and the caller names it.
+        match (timed_out, innermost(&error.without_url())) {
+            (true, _) => TrialError::TimedOut,
+            (false, cause) => TrialError::Failed(cause),
+        }
     };
-    let Ok(client) = builder.build() else { return false };
-    client
-        .get(url)
-        .send()
-        .await
-        .is_ok_and(|response| response.status().is_success())
+    let client = builder.build().map_err(failed)?;
+    Ok(client.request(method, url).send().await.map_err(failed)?.status())
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 /// The same authorities as for requests; none when the file cannot be read.

@@ -94,7 +94,10 @@ pub(super) fn bind(query: Statement, cell: Cell) -> Statement {
 }
 
 /// Lives for minutes; emptied by a restoration.
-pub(super) const LEFT_OUT: [&str; 2] = ["tickets", "handoffs"];
+pub(super) const LEFT_OUT: [&str; 4] = ["tickets", "handoffs", "nodes", "phone_failures"];
+
+/// Of these, what says nothing about people: a store that holds nothing else is empty.
+pub(super) const REPORTS: [&str; 2] = ["nodes", "phone_failures"];
 
 const fn number(name: &'static str) -> (&'static str, Kind) {
     (name, Kind::Number)

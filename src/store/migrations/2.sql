@@ -75,3 +75,27 @@ CREATE INDEX handoffs_expiry ON handoffs (expires_at);
 
 -- What an undo needs, as JSON.
 ALTER TABLE audit ADD COLUMN details TEXT;
+
+-- What each running node says about itself every minute; `doctor` compares them.
+CREATE TABLE nodes (
+    id TEXT PRIMARY KEY,
+    -- The process: an upgraded one goes on under the same id.
+    run TEXT NOT NULL,
+    version TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    configuration_json TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    -- One moment by the node's clock and by the store's.
+    clock BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL
+);
+
+-- What WeChat's phone button failed with for the installation's fault, until a number arrives again.
+CREATE TABLE phone_failures (
+    connection TEXT NOT NULL,
+    errno BIGINT NOT NULL,
+    failures BIGINT NOT NULL,
+    since BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    PRIMARY KEY (connection, errno)
+);

@@ -1,0 +1,33 @@
+//! What WeChat's phone button failed with, in the log and, where the operator must act, in the store for `doctor`.
+
+use tracing::{info, warn};
+
+use crate::login::Login;
+use crate::wechat::PhoneFault;
+
+impl Login {
+    /// 103 and 104 are the person's refusal; the others keep everybody out until the operator acts.
+    pub(super) async fn note_errno(&self, connection: &str, errno: Option<i64>) {
+        let Some(errno) = errno else { return };
+        if let 103 | 104 = errno {
+            info!(connection, errno, "the phone number was refused");
+            return;
+        }
+        let Some(fault) = PhoneFault::find(errno) else {
+            warn!(connection, errno, "WeChat gave no phone number");
+            return;
+        };
+        self.metrics.phone_button_failed(fault.name);
+        warn!(connection, errno, remedy = fault.remedy, "WeChat gave no phone number");
+        if let Err(error) = self.store.phone_failed(connection, errno, self.clock.now()).await {
+            warn!(connection, errno, %error, "not written down for menshen doctor");
+        }
+    }
+
+    /// A number has come: whatever kept numbers away is repaired.
+    pub(super) async fn note_number(&self, connection: &str) {
+        if let Err(error) = self.store.phone_succeeded(connection).await {
+            warn!(connection, %error, "not written down for menshen doctor");
+        }
+    }
+}
