@@ -17,6 +17,10 @@ pub enum Endpoint {
     PhoneNumber,
     /// `POST /wxa/getwxacodeunlimit` (getUnlimitedQRCode).
     UnlimitedCode,
+    /// `GET /sns/oauth2/access_token` (website applications and service accounts).
+    OauthToken,
+    /// `GET /sns/userinfo` (snsUserInfo).
+    UserInfo,
 }
 
 /// How one exchange with WeChat ended, for metrics.
@@ -55,11 +59,13 @@ pub(crate) struct Unobserved;
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::StableToken,
         Self::CodeToSession,
         Self::PhoneNumber,
         Self::UnlimitedCode,
+        Self::OauthToken,
+        Self::UserInfo,
     ];
 
     /// Name in logs and metric labels, as WeChat calls it.
@@ -69,6 +75,8 @@ impl Endpoint {
             Self::CodeToSession => "jscode2session",
             Self::PhoneNumber => "getuserphonenumber",
             Self::UnlimitedCode => "getwxacodeunlimit",
+            Self::OauthToken => "oauth2_access_token",
+            Self::UserInfo => "snsuserinfo",
         }
     }
 
@@ -79,6 +87,8 @@ impl Endpoint {
             Self::CodeToSession => "/sns/jscode2session",
             Self::PhoneNumber => "/wxa/business/getuserphonenumber",
             Self::UnlimitedCode => "/wxa/getwxacodeunlimit",
+            Self::OauthToken => "/sns/oauth2/access_token",
+            Self::UserInfo => "/sns/userinfo",
         }
     }
 
@@ -86,7 +96,7 @@ impl Endpoint {
     pub(crate) fn answer_limit(self) -> usize {
         match self {
             Self::UnlimitedCode => IMAGE_LIMIT,
-            Self::StableToken | Self::CodeToSession | Self::PhoneNumber => JSON_LIMIT,
+            Self::StableToken | Self::CodeToSession | Self::PhoneNumber | Self::OauthToken | Self::UserInfo => JSON_LIMIT,
         }
     }
 }
