@@ -143,7 +143,10 @@ mod tests {
         assert_eq!(cookie.value(), bare);
         assert_eq!(cookie.take([1, 2, 3]).as_deref(), Some("/a?b=c;d=\"é\""));
         assert_eq!(cookie.take([1, 2, 3]), None);
-        assert_eq!(again(&cookie).take([0xff, 0, 9]).as_deref(), Some("handoff:x:https://a.test/"));
+        assert_eq!(
+            again(&cookie).take([0xff, 0, 9]).as_deref(),
+            Some("handoff:x:https://a.test/")
+        );
         assert_ne!(bare, HandoffCookie::read_or_make(None).unwrap().to_text());
     }
 

@@ -21,9 +21,7 @@ impl RedirectApp {
         let (transport, open_base) = (Arc::clone(transport), wechat.open_base.clone());
         let (app_id, secret) = (connection.app_id.as_str(), connection.app_secret.clone());
         match connection.kind {
-            ConnectionKind::WebsiteQr { .. } => {
-                Some(Self::Website(Website::new(transport, open_base, app_id, secret)))
-            }
+            ConnectionKind::WebsiteQr { .. } => Some(Self::Website(Website::new(transport, open_base, app_id, secret))),
             ConnectionKind::OfficialAccountWeb { scope } => {
                 let account = OfficialAccount::new(transport, open_base, app_id, secret, scope);
                 Some(Self::OfficialAccount(account))

@@ -41,13 +41,7 @@ impl RedirectState {
     ///
     /// # Errors
     /// [`NoState`].
-    pub fn make(
-        keys: &SceneKeys,
-        connection: &str,
-        host: &str,
-        binding: &[u8; 32],
-        now: i64,
-    ) -> Result<Self, NoState> {
+    pub fn make(keys: &SceneKeys, connection: &str, host: &str, binding: &[u8; 32], now: i64) -> Result<Self, NoState> {
         if host.len() > LONGEST_HOST {
             return Err(NoState::LongHost);
         }
@@ -175,7 +169,7 @@ fn from_base62(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Characters of a host's name.
-pub const LONGEST_HOST: usize = 56;
+pub const LONGEST_HOST: usize = crate::config::settings::LONGEST_REDIRECT_HOST;
 /// Bytes of a cookie's hash that travel.
 pub const BINDING_BYTES: usize = 16;
 /// Bytes of a start's number.
@@ -216,7 +210,10 @@ mod tests {
         for host in ["a.test", "wiki.example.com", &"x".repeat(LONGEST_HOST)] {
             let state = make(host);
             let text = state.as_str();
-            assert!(text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{text}");
+            assert!(
+                text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+                "{text}"
+            );
             let checked = RedirectState::check(&keys(), text, NOW + 599).unwrap();
             assert_eq!(checked, state);
             assert_eq!((&*checked.host, checked.binding), (host, [7; 16]));

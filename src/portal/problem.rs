@@ -153,6 +153,7 @@ impl From<LoginError> for Problem {
             LoginError::BrowserAbsent => Code::BrowserAbsent,
             LoginError::EntryRefused(_) => Code::EntryRefused,
             LoginError::PhoneRequired => Code::PhoneRequired,
+            LoginError::Snapshot => Code::WechatRefused,
             LoginError::TokenRefused => Code::TokenInvalid,
             LoginError::Ended(ending) | LoginError::NotBound(ending) => {
                 Code::parse(ending.as_str()).unwrap_or(Code::WrongState)

@@ -209,11 +209,7 @@ impl Resources {
     }
 
     /// One client per AppID: connections that share an app share its token and its quota. An app that stays keeps them.
-    fn apps(
-        settings: &Settings,
-        former: Option<&Login>,
-        transport: &Arc<Transport>,
-    ) -> HashMap<String, MiniProgram> {
+    fn apps(settings: &Settings, former: Option<&Login>, transport: &Arc<Transport>) -> HashMap<String, MiniProgram> {
         let former = former.filter(|former| reaches_wechat_as(&former.settings.wechat, &settings.wechat));
         let mut by_app: HashMap<&str, MiniProgram> = HashMap::new();
         let mut by_connection = HashMap::new();

@@ -56,7 +56,7 @@ pub use bind_codes::NewBindCode;
 pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound};
 pub use changes::{Change, Changes};
 pub use error::StoreError;
-pub use handoffs::NewHandoff;
+pub use handoffs::{Marked, NewHandoff, OnceMark};
 pub use identities::IdentityRow;
 pub use keys::{KeyKind, KeyRotation, KeyRow, NewKey};
 pub use revocations::{Revocation, RevocationKind};

@@ -96,7 +96,9 @@ impl Endpoint {
     pub(crate) fn answer_limit(self) -> usize {
         match self {
             Self::UnlimitedCode => IMAGE_LIMIT,
-            Self::StableToken | Self::CodeToSession | Self::PhoneNumber | Self::OauthToken | Self::UserInfo => JSON_LIMIT,
+            Self::StableToken | Self::CodeToSession | Self::PhoneNumber | Self::OauthToken | Self::UserInfo => {
+                JSON_LIMIT
+            }
         }
     }
 }

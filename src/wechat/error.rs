@@ -395,7 +395,9 @@ mod tests {
                         Class::CodeRefused => match endpoint {
                             Endpoint::CodeToSession | Endpoint::OauthToken => Outcome::CodeInvalid,
                             Endpoint::PhoneNumber => Outcome::PhoneCodeInvalid,
-                            Endpoint::StableToken | Endpoint::UnlimitedCode | Endpoint::UserInfo => Outcome::Misconfigured,
+                            Endpoint::StableToken | Endpoint::UnlimitedCode | Endpoint::UserInfo => {
+                                Outcome::Misconfigured
+                            }
                         },
                         Class::PersonRefused => Outcome::RefusedPerson,
                         Class::Misconfigured | Class::Unknown => Outcome::Misconfigured,

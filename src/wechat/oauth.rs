@@ -106,7 +106,9 @@ impl Oauth {
         ];
         let call = Call::get(endpoint, &query);
         let transport = &app.transport;
-        let result = transport.call(&call, &transport.deadline(), read_json::<TokenAnswer>).await;
+        let result = transport
+            .call(&call, &transport.deadline(), read_json::<TokenAnswer>)
+            .await;
         let answer = app.breaker.record(result)?;
         let unionid = answer.unionid.filter(|unionid| !unionid.is_empty());
         if !is_id(&answer.openid) {

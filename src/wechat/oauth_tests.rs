@@ -51,12 +51,20 @@ fn real(person: Person) -> (LoginIdentity, Profile) {
 #[tokio::test]
 async fn a_code_becomes_a_person_with_a_name() {
     let fake = FakeWechat::start().await;
-    fake.on(Endpoint::OauthToken, |_, _| Reply::Json(grant(json!({ "unionid": "UNIONID" }))));
+    fake.on(Endpoint::OauthToken, |_, _| {
+        Reply::Json(grant(json!({ "unionid": "UNIONID" })))
+    });
     fake.on(Endpoint::UserInfo, |_, _| Reply::Json(profile()));
     let (identity, told) = real(website(&fake).person("CODE").await.unwrap());
-    assert_eq!((identity.openid.as_str(), identity.unionid.as_deref()), ("OPENID", Some("UNIONID")));
+    assert_eq!(
+        (identity.openid.as_str(), identity.unionid.as_deref()),
+        ("OPENID", Some("UNIONID"))
+    );
     assert_eq!(told.name.as_deref(), Some("王小明🀄"));
-    assert_eq!(told.picture.as_deref(), Some("https://thirdwx.qlogo.cn/mmopen/vi_32/x/132"));
+    assert_eq!(
+        told.picture.as_deref(),
+        Some("https://thirdwx.qlogo.cn/mmopen/vi_32/x/132")
+    );
     let asked = &fake.asked(Endpoint::OauthToken)[0];
     for (name, value) in [
         ("appid", APP_ID),
@@ -73,7 +81,9 @@ async fn a_code_becomes_a_person_with_a_name() {
 #[tokio::test]
 async fn the_silent_scope_asks_for_nothing_more() {
     let fake = FakeWechat::start().await;
-    fake.on(Endpoint::OauthToken, |_, _| Reply::Json(grant(json!({ "scope": "snsapi_base" }))));
+    fake.on(Endpoint::OauthToken, |_, _| {
+        Reply::Json(grant(json!({ "scope": "snsapi_base" })))
+    });
     let (identity, told) = real(account(&fake, WebScope::Base).person("CODE").await.unwrap());
     assert_eq!((identity.unionid, told), (None, Profile::default()));
     assert!(fake.asked(Endpoint::UserInfo).is_empty());
@@ -84,7 +94,11 @@ async fn a_snapshot_is_nobody_also_when_its_mark_is_missing() {
     let fake = FakeWechat::start().await;
     fake.on(Endpoint::UserInfo, |_, _| error(48_001));
     fake.on(Endpoint::OauthToken, |_, nth| {
-        Reply::Json(grant(if nth == 0 { json!({ "is_snapshotuser": 1 }) } else { json!({}) }))
+        Reply::Json(grant(if nth == 0 {
+            json!({ "is_snapshotuser": 1 })
+        } else {
+            json!({})
+        }))
     });
     let account = account(&fake, WebScope::UserInfo);
     assert_eq!(account.person("CODE").await.unwrap(), Person::Snapshot);
@@ -156,7 +170,10 @@ async fn an_answer_without_a_usable_openid_is_none() {
         let fake = FakeWechat::start().await;
         let answer = grant(json!({ "openid": openid }));
         fake.on(Endpoint::OauthToken, move |_, _| Reply::Json(answer.clone()));
-        assert_eq!(website(&fake).person("CODE").await.unwrap_err().outcome(), Outcome::Unavailable);
+        assert_eq!(
+            website(&fake).person("CODE").await.unwrap_err().outcome(),
+            Outcome::Unavailable
+        );
     }
 }
 
