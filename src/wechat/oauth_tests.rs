@@ -25,6 +25,7 @@ fn account(fake: &FakeWechat, scope: WebScope) -> OfficialAccount {
 }
 
 /// The examples of WeChat's pages, shortened.
+#[allow(clippy::needless_pass_by_value)] // Every caller writes it in place.
 fn grant(more: Value) -> Value {
     let mut grant = json!({
         "access_token": "ACCESS_TOKEN", "expires_in": 7200, "refresh_token": "REFRESH_TOKEN", "openid": "OPENID",
@@ -132,7 +133,8 @@ async fn who_is_not_told_by_name_still_logs_in() {
 
 #[tokio::test]
 async fn a_code_is_never_sent_twice_and_its_failures_are_told_apart() {
-    let table: [(i64, fn(&Outcome) -> bool); 7] = [
+    type Expected = fn(&Outcome) -> bool;
+    let table: [(i64, Expected); 7] = [
         (40_029, |outcome| *outcome == Outcome::CodeInvalid),
         (40_163, |outcome| *outcome == Outcome::CodeInvalid),
         (42_003, |outcome| *outcome == Outcome::CodeInvalid),
