@@ -340,4 +340,67 @@ async fn click_summary(client: &Client, label: &str) {
     summary.click().await.unwrap();
 }
 
+/// WeChat's page lies in a frame that may lead the window away, without a person's touch of this page.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_allows_it_in_wechats_frame_arrives_at_the_page_they_wanted() {
+    let demo = start(
+        env!("CARGO_BIN_EXE_menshen"),
+        &["demo", "--listen", "127.0.0.1:0"],
+        "http://",
+    )
+    .await;
+    let mut words = demo.said.split_whitespace();
+    let address = words.find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let driver = start("chromedriver", &["--port=0"], "started successfully on port").await;
+    let client = browser(&driver).await;
+
+    let page = format!("{address}.menshen/login?connection=website&rd=/reports?q=1");
+    client.goto(&page).await.unwrap();
+    let frame = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css("iframe.wechat"))
+        .await
+        .unwrap();
+    frame.enter_frame().await.unwrap();
+    let phone = read_code(&picture(&client, "#qr").await);
+    client.enter_parent_frame().await.unwrap();
+
+    // Another device scans and allows: nobody touches this window.
+    let phone: url::Url = phone.parse().unwrap();
+    let uuid = phone
+        .query_pairs()
+        .find(|(name, _)| name == "uuid")
+        .unwrap()
+        .1
+        .into_owned();
+    let decision = json!({ "uuid": uuid, "persona": "hanmeimei", "allow": true });
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http
+        .post(phone.join("/connect/confirm").unwrap())
+        .json(&decision)
+        .send()
+        .await;
+    assert_eq!(answer.unwrap().status(), 204);
+    let arrived = format!("{address}reports?q=1").parse().unwrap();
+    client.wait().at_most(PATIENCE).for_url(&arrived).await.unwrap();
+    assert!(text_of(&client, "body").await.contains("韩梅梅"));
+    client.close().await.unwrap();
+}
+
+/// A picture on the page, once it is there.
+async fn picture(client: &Client, css: &str) -> Vec<u8> {
+    let drawn = format!("{css}:not([src=''])");
+    let element = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css(&drawn))
+        .await
+        .unwrap();
+    while element.prop("complete").await.unwrap().as_deref() != Some("true") {
+        tokio::task::yield_now().await;
+    }
+    element.screenshot().await.unwrap()
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);

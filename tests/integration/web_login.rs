@@ -226,7 +226,7 @@ async fn a_website_login_ends_as_a_session_of_the_host_that_began() {
 /// The claims of the assertion that the application got last.
 async fn assertion(world: &World) -> serde_json::Value {
     let seen = world.upstream.last();
-    let token = seen.header("x-menshen-assertion").expect("an assertion").to_owned();
+    let token = seen.header("x-menshen-assertion").expect("an assertion").clone();
     let request = world.browser_at(PUBLIC_HOST).script("GET", "/.menshen/jwks.json");
     let keys = world.send(&request).await.expect(200).json();
     verify(
@@ -610,7 +610,7 @@ async fn a_snapshot_is_refused_and_never_stored() {
         let answer = callback(&world, &back).await.refused_page(403);
         assert!(answer.text().contains("Use full service"), "{}", answer.text());
         assert_eq!(world.store().await.users_after("", 10).await.unwrap(), []);
-        let audit = world.menshen(&["audit", "--json"]).await.done();
+        let audit = world.menshen(&["audit", "export"]).await.done();
         assert!(audit.contains("snapshot"), "{audit}");
     }
 }
@@ -856,7 +856,7 @@ async fn logins_are_recorded_without_codes() {
     log_in(&world, &mut world.browser(), "/", "lilei").await.expect(303);
     world
         .until(async || {
-            let audit = world.menshen(&["audit", "--json"]).await.done();
+            let audit = world.menshen(&["audit", "export"]).await.done();
             for secret in world.secrets() {
                 assert!(!audit.contains(&secret), "{audit}");
             }
