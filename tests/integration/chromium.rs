@@ -362,18 +362,18 @@ async fn whoever_allows_it_in_wechats_frame_arrives_at_the_page_they_wanted() {
         .for_element(Locator::Css("iframe.wechat"))
         .await
         .unwrap();
+    let address_of_frame = frame.attr("src").await.unwrap().unwrap();
     frame.enter_frame().await.unwrap();
-    let phone = read_code(&picture(&client, "#qr").await);
+    let code = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css("main[data-uuid]"))
+        .await;
+    let uuid = code.unwrap().attr("data-uuid").await.unwrap().unwrap();
     client.enter_parent_frame().await.unwrap();
 
     // Another device scans and allows: nobody touches this window.
-    let phone: url::Url = phone.parse().unwrap();
-    let uuid = phone
-        .query_pairs()
-        .find(|(name, _)| name == "uuid")
-        .unwrap()
-        .1
-        .into_owned();
+    let phone: url::Url = address_of_frame.parse().unwrap();
     let decision = json!({ "uuid": uuid, "persona": "hanmeimei", "allow": true });
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let answer = http
@@ -386,21 +386,6 @@ async fn whoever_allows_it_in_wechats_frame_arrives_at_the_page_they_wanted() {
     client.wait().at_most(PATIENCE).for_url(&arrived).await.unwrap();
     assert!(text_of(&client, "body").await.contains("韩梅梅"));
     client.close().await.unwrap();
-}
-
-/// A picture on the page, once it is there.
-async fn picture(client: &Client, css: &str) -> Vec<u8> {
-    let drawn = format!("{css}:not([src=''])");
-    let element = client
-        .wait()
-        .at_most(PATIENCE)
-        .for_element(Locator::Css(&drawn))
-        .await
-        .unwrap();
-    while element.prop("complete").await.unwrap().as_deref() != Some("true") {
-        tokio::task::yield_now().await;
-    }
-    element.screenshot().await.unwrap()
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

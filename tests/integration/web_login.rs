@@ -559,9 +559,10 @@ async fn wechats_code_may_be_used_up_wrong_or_unanswered() {
     let table = [
         (Effect::Error(40_029), 422, "came too late"),
         (Effect::Error(40_163), 422, "came too late"),
-        (Effect::Error(40_125), 502, "not set up correctly"),
         (Effect::Error(-1), 503, "WeChat is busy"),
         (Effect::EmptyBody, 503, "WeChat cannot be reached"),
+        // The last: WeChat is not called for a minute after it.
+        (Effect::Error(40_125), 502, "not set up correctly"),
     ];
     let world = world().await;
     for (effect, status, said) in table {

@@ -43,6 +43,7 @@ if (main) {
     document.head.append(script);
   };
   if (page === 'website') {
-    poll('');
+    // A script that waits would hold the page's own loading up.
+    addEventListener('load', () => poll(''));
   }
 }
