@@ -12,6 +12,7 @@ mod mask;
 pub mod merge;
 mod own_identities;
 mod phone;
+mod profile;
 pub mod proof;
 mod resolve;
 mod user_id;

@@ -16,7 +16,7 @@ use crate::cli::{DONE, FAILED, asked_to_stop, complain};
 use crate::config::settings::{Log, LogFormat, Settings};
 use crate::config::{System, parse};
 use crate::proxy::gateway::{Doors, Gateway, StartError};
-use crate::sandbox::{self, Sandbox, SandboxConfig, demo_app};
+use crate::sandbox::{self, AppKind, Sandbox, SandboxConfig, demo_app};
 use crate::store::{NewUser, Store, StoreError};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::logs;
@@ -71,7 +71,11 @@ async fn serve(listen: SocketAddr, out: &mut (impl Write + IsTerminal)) -> Resul
     let directory = tempfile::Builder::new().prefix("menshen-demo-").tempdir()?;
     let wechat = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let application = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let config = SandboxConfig::default();
+    let mut config = SandboxConfig::default();
+    for app in &mut config.apps {
+        // One Open Platform account: a person is the same whichever way they come.
+        app.open_platform = Some(OPEN_PLATFORM.to_owned());
+    }
     let people = people(&config);
     let sandbox = Sandbox::new(config);
 
@@ -116,8 +120,15 @@ fn settings(
     application: SocketAddr,
     directory: &Path,
 ) -> Result<Settings, DemoError> {
-    let app = sandbox.apps().into_iter().next();
-    let app = app.ok_or_else(|| DemoError::Configuration("the sandbox has no app".to_owned()))?;
+    let find = |kind| {
+        let app = sandbox.apps().into_iter().find(|app| app.kind == kind);
+        app.ok_or_else(|| DemoError::Configuration("the sandbox lacks an app".to_owned()))
+    };
+    let (app, website, service) = (
+        find(AppKind::MiniProgram)?,
+        find(AppKind::Website)?,
+        find(AppKind::ServiceAccount)?,
+    );
     let text = format!(
         r#"
 [server]
@@ -141,10 +152,27 @@ kind = "miniprogram-qr"
 display_name = "门神 Menshen"
 app_id = "{app_id}"
 app_secret = "{secret}"
-open_platform = "demo"
+open_platform = "{OPEN_PLATFORM}"
 phone = "required"
 association = "field"
 match_fields = ["phone"]
+
+[[connections]]
+id = "website"
+kind = "website-qr"
+display_name = "网站应用 Website"
+app_id = "{website_id}"
+app_secret = "{website_secret}"
+open_platform = "{OPEN_PLATFORM}"
+
+[[connections]]
+id = "in-wechat"
+kind = "official-account-web"
+display_name = "微信内 In WeChat"
+app_id = "{service_id}"
+app_secret = "{service_secret}"
+open_platform = "{OPEN_PLATFORM}"
+scope = "snsapi_userinfo"
 
 [[sites]]
 name = "库存管理系统 Stock"
@@ -161,6 +189,10 @@ access = "public"
         data_dir = directory.display().to_string(),
         app_id = app.app_id.as_str(),
         secret = app.secret.expose_secret(),
+        website_id = website.app_id.as_str(),
+        website_secret = website.secret.expose_secret(),
+        service_id = service.app_id.as_str(),
+        service_secret = service.secret.expose_secret(),
     );
     match parse(&directory.join("demo.toml"), &text, &System) {
         Ok(loaded) => Ok(loaded.settings),
@@ -237,4 +269,6 @@ fn announce(out: &mut (impl Write + IsTerminal), gateway: &Url) -> std::io::Resu
     out.flush()
 }
 
+/// The Open Platform account of all the apps.
+const OPEN_PLATFORM: &str = "demo";
 const AUDIENCE: &str = "demo";

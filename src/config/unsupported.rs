@@ -37,10 +37,11 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
                     );
                 }
             }
+            ConnectionKind::WebsiteQr { .. } | ConnectionKind::OfficialAccountWeb { .. } => {}
             other => refuse(
                 format!("connections[{index}].kind"),
                 &format!("the kind `{}`", other.as_str()),
-                "write \"miniprogram-qr\"",
+                "write \"miniprogram-qr\", \"website-qr\" or \"official-account-web\"",
             ),
         }
     }

@@ -15,6 +15,7 @@ use url::Url;
 use crate::gate::Gate;
 use crate::gate::origin::OwnOrigin;
 use crate::gate::return_to::ReturnTo;
+use crate::gate::site::SiteMatch;
 
 /// Where a login leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,17 @@ pub struct Handoff {
     pub origin: String,
     /// Place of the host's site in the settings.
     pub site: usize,
+}
+
+/// A host that sends its visitors to WeChat, and takes them back by a hand-off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskingHost {
+    /// Lower case, no port.
+    pub host: String,
+    /// Scheme, host and port.
+    pub origin: String,
+    /// Place of its site in the settings; `public_url`'s host may have none.
+    pub site: Option<usize>,
 }
 
 impl Destination {
@@ -68,6 +80,24 @@ impl Handoff {
             gate,
             &public,
         )
+    }
+}
+
+impl AskingHost {
+    /// A host that may take a finished login: `public_url`'s own, or one that the configuration names. One that only a
+    /// bare `*` matches may not.
+    pub fn find(host: &str, gate: &Gate) -> Option<Self> {
+        let found = gate.site(host);
+        if !gate.is_public_host(host) && !found.as_ref().is_some_and(SiteMatch::is_named) {
+            return None;
+        }
+        let public = gate.public_origin();
+        let origin = OwnOrigin { host, ..public };
+        Some(Self {
+            host: host.to_owned(),
+            origin: origin.to_string(),
+            site: found.map(|found| found.index),
+        })
     }
 }
 
@@ -198,6 +228,23 @@ mod tests {
             ..PUBLIC
         };
         assert_eq!(Destination::parse(&good, &gate(true), &elsewhere), root);
+    }
+
+    #[test]
+    fn only_hosts_that_are_written_down_take_a_login_back() {
+        let gate = gate(false);
+        for (host, found) in [
+            ("app.test", Some(("https://app.test", Some(0)))),
+            ("x.corp.test", Some(("https://x.corp.test", Some(1)))),
+            ("login.test", Some(("https://login.test", None))),
+            ("corp.test", None),
+            ("whatever.test", None),
+            ("", None),
+        ] {
+            let asking = AskingHost::find(host, &gate);
+            let seen = asking.as_ref().map(|asking| (asking.origin.as_str(), asking.site));
+            assert_eq!(seen, found, "{host}");
+        }
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub enum LoginError {
     /// WeChat refused or did not answer; [`WechatError::outcome`] says what that means.
     #[error("WeChat: {0}")]
     Wechat(#[source] Arc<WechatError>),
+    /// A virtual account: a snapshot page asked.
+    #[error("WeChat showed the page as a snapshot, whose person is nobody")]
+    Snapshot,
     /// A refresh token that is none, or none any more.
     #[error("the refresh token is unknown, ended or was used before")]
     TokenRefused,

@@ -1,8 +1,9 @@
 //! Tickets and the ways to log in.
 //!
 //! [`Login`] is the desk where both sides of a ticket come: the browser with its cookie (`browser`), the phone with
-//! WeChat's codes (`phone`, `confirm`, `cancel`), and both where an account is chosen (`binding`)
-//! or gets a further WeChat account (`connect`). It knows no HTTP; the portal speaks for it.
+//! WeChat's codes (`phone`, `confirm`, `cancel`), and both where an account is chosen (`binding`) or gets a further
+//! WeChat account (`connect`). Kinds without a ticket send the browser to WeChat and back (`redirect`). It knows no
+//! HTTP; the portal speaks for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::login::device::Device;
 use crate::login::error::LoginError;
 use crate::login::geo::GeoDatabase;
 use crate::login::limits::Limits;
+use crate::login::redirect_app::RedirectApp;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::login::waiters::Waiters;
 use crate::session::cookie::CookieNames;
@@ -41,11 +43,15 @@ pub mod device;
 pub mod error;
 pub mod geo;
 pub mod handoff;
+pub mod handoff_cookie;
 pub mod keyring;
 pub mod limits;
 pub mod phone;
 mod phone_errno;
 pub mod place;
+pub mod redirect;
+pub mod redirect_app;
+pub mod redirect_state;
 pub mod scene;
 pub mod status;
 pub mod waiters;
@@ -76,6 +82,8 @@ pub struct Login {
     pub metrics: Arc<Metrics>,
     /// WeChat's servers, by connection id.
     pub wechat: HashMap<String, MiniProgram>,
+    /// Where redirects lead, by connection id.
+    pub redirects: HashMap<String, RedirectApp>,
     /// Codes, by connection id.
     pub codes: HashMap<String, Codes>,
     /// Where addresses are, if the operator has a database.

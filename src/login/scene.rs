@@ -98,6 +98,17 @@ impl SceneKey {
         context.update(message);
         context.sign()
     }
+
+    fn whole_tag(&self, of: TagOf, message: &[u8]) -> [u8; TAG_BYTES] {
+        let purpose = match of {
+            TagOf::State => Purpose::State,
+            TagOf::SpentState => Purpose::SpentState,
+            TagOf::HandoffCode => Purpose::HandoffCode,
+        };
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(self.tag(purpose, message).as_ref());
+        tag
+    }
 }
 
 impl SceneKeys {
@@ -179,6 +190,25 @@ impl SceneKeys {
     }
 }
 
+impl SceneKeys {
+    /// A tag of `message` under the key that mints at `now`, for another use than scenes: the key's version and the tag.
+    ///
+    /// # Errors
+    /// When no key is active at `now`.
+    pub(super) fn tag_now(&self, of: TagOf, message: &[u8], now: i64) -> Result<(u8, [u8; TAG_BYTES]), MintError> {
+        let keys = self.keys.load();
+        let key = keys.iter().rev().find(|key| key.active_from <= now).ok_or(MintError)?;
+        Ok((key.version, key.whole_tag(of, message)))
+    }
+
+    /// The tag of `message` under the key of this version, while it is there.
+    pub(super) fn tag_by(&self, version: u8, of: TagOf, message: &[u8]) -> Option<[u8; TAG_BYTES]> {
+        let keys = self.keys.load();
+        let key = keys.iter().find(|key| key.version == version)?;
+        Some(key.whole_tag(of, message))
+    }
+}
+
 impl Numbers {
     /// Three different two-digit numbers from a pseudo-random string, and which of them is right.
     fn draw(random: &[u8]) -> Self {
@@ -212,7 +242,24 @@ impl Numbers {
 enum Purpose {
     Scene = 1,
     Numbers = 2,
+    State = 3,
+    SpentState = 4,
+    HandoffCode = 5,
 }
+
+/// What else the keys are used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TagOf {
+    /// The state of a redirect to WeChat.
+    State,
+    /// The mark of a state that came back.
+    SpentState,
+    /// The code by which a host takes the login that a redirect led to.
+    HandoffCode,
+}
+
+/// HMAC-SHA-256.
+pub(super) const TAG_BYTES: usize = 32;
 
 const SCENE_BYTES: usize = 24;
 const SIGNED_BYTES: usize = 14;

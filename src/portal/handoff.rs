@@ -1,4 +1,4 @@
-//! One session for every host: a host sends its visitor to `public_url`, and takes the finished login from there.
+//! A host takes a finished login from `public_url`; and with one session for every host, it sends its visitors there.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use serde::Deserialize;
 
 use crate::gate::destination::{Destination, Handoff};
 use crate::gate::return_to::ReturnTo;
-use crate::login::browser::random_text;
 use crate::login::device::Device;
 use crate::login::error::LoginError;
 use crate::login::handoff::{Taker, binding};
+use crate::login::handoff_cookie::HandoffCookie;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, user_agent};
@@ -53,10 +53,11 @@ pub(super) async fn take(
         .login_page(context.limit_key)
         .map_err(LoginError::from)?;
     let agent = user_agent(&headers);
+    let cookie = HandoffCookie::read(context.cookies.handoff.as_deref());
     let taker = Taker {
         host: &context.host,
         site: portal.site_name(&context),
-        cookie: context.cookies.handoff.as_deref().unwrap_or_default(),
+        cookie: cookie.as_ref(),
         last_user: context.cookies.last_user.as_deref(),
         agent,
         address: context.address,
@@ -84,10 +85,11 @@ pub(super) async fn take(
     portal
         .registry
         .unused()
-        .made(browser, taken.session, &taken.user, &context.host, now);
+        .made(browser, taken.session.id, &taken.user, &context.host, now);
     portal.end_previous_here(&context).await;
-    let page = ReturnTo::parse(&taken.page, &portal.gate, &context.own_origin());
-    let mut response = Redirect::to(page.as_str()).into_response();
+    // At `public_url` it may be another host that asked first.
+    let page = portal.after_login(&context, &taken.page, Some(&taken.session)).await;
+    let mut response = Redirect::to(&page).into_response();
     set_cookies(response.headers_mut(), &taken.cookies);
     if taken.other_user {
         set_cookies(response.headers_mut(), &portal.expired_app_cookies(&context));
@@ -111,16 +113,13 @@ impl Inner {
             // A page of another host asks for its own login.
             return Ok(Some(Redirect::to(page.as_str()).into_response()));
         }
-        let value = match &context.cookies.handoff {
-            Some(value) if value.len() == VALUE_CHARS => String::from_utf8_lossy(value).into_owned(),
-            _ => random_text()?,
-        };
+        let cookie = HandoffCookie::read_or_make(context.cookies.handoff.as_deref())?;
         // What is longer than an address may be, and another host's page, lead to the start page instead.
         let page = Some(page.as_str())
             .filter(|page| page.starts_with('/') && page.len() <= LONGEST_PAGE)
             .unwrap_or("/");
         let whole = format!("{}{page}", context.own_origin());
-        let Some(handoff) = Handoff::of(binding(value.as_bytes()), &whole, &self.gate) else {
+        let Some(handoff) = Handoff::of(binding(&cookie), &whole, &self.gate) else {
             return Ok(None);
         };
         let mut address = format!(
@@ -136,7 +135,7 @@ impl Inner {
             address.push_str("&switch=true");
         }
         let mut response = Redirect::to(&address).into_response();
-        set_cookies(response.headers_mut(), &[self.cookies.set_handoff(value)]);
+        set_cookies(response.headers_mut(), &[self.cookies.set_handoff(cookie.to_text())]);
         if context.dead_session {
             set_cookies(response.headers_mut(), &[self.cookies.clear_session()]);
         }
@@ -179,7 +178,5 @@ impl Inner {
     }
 }
 
-/// 256 bits in base64url.
-const VALUE_CHARS: usize = 43;
 /// In bytes. It stands in an address, encoded, and in the ticket's cookie.
 const LONGEST_PAGE: usize = 1_900;

@@ -27,7 +27,8 @@ use crate::portal::pages::{
 };
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
-use crate::portal::{FormTargets, Inner};
+use crate::portal::texts::RedirectProblem;
+use crate::portal::{FormTargets, FrameSources, Inner};
 
 /// Query of `GET /.menshen/login`.
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +110,62 @@ pub struct PageAsked<'a> {
     pub status: StatusCode,
 }
 
+/// How the chosen connection logs in on this page.
+enum Prepared {
+    Code {
+        issued: Issued,
+        qr: String,
+        simulated_phone: Option<String>,
+    },
+    Frame {
+        src: String,
+        start_url: String,
+        cookies: [String; 1],
+    },
+    Start {
+        start_url: String,
+    },
+}
+
+impl Prepared {
+    fn way<'a>(&'a self, renew_url: &'a str) -> Way<'a> {
+        match self {
+            Self::Code { issued, qr, .. } => Way::Code(TicketView {
+                id: issued.scene.as_str(),
+                expires_in: u64::try_from(issued.expires_in).unwrap_or_default(),
+                qr,
+                open_url: None,
+                number: None,
+            }),
+            Self::Frame { src, start_url, .. } => Way::Frame {
+                src,
+                start_url,
+                renew_url,
+            },
+            Self::Start { start_url } => Way::Start { url: start_url },
+        }
+    }
+
+    fn hand_back(&self) -> bool {
+        matches!(self, Self::Code { issued, .. } if issued.hand_back)
+    }
+
+    fn simulated_phone(&self) -> Option<&str> {
+        match self {
+            Self::Code { simulated_phone, .. } => simulated_phone.as_deref(),
+            Self::Frame { .. } | Self::Start { .. } => None,
+        }
+    }
+
+    fn cookies(&self) -> &[String] {
+        match self {
+            Self::Code { issued, .. } => &issued.cookies,
+            Self::Frame { cookies, .. } => cookies,
+            Self::Start { .. } => &[],
+        }
+    }
+}
+
 impl Inner {
     /// The login page in place of what was asked for: 401.
     ///
@@ -149,21 +206,28 @@ impl Inner {
             .login_page(context.limit_key)
             .map_err(LoginError::from)?;
         let handoff = asked.rd.as_ref().and_then(Destination::handoff).cloned();
-        let connections = self.connections_of(context, handoff.as_ref());
-        let connection = match asked.connection {
-            Some(id) => connections
-                .iter()
-                .find(|connection| connection.id == id)
-                .ok_or(Code::NotFound)?,
-            None => connections.first().ok_or(Code::NotFound)?,
+        let agent = user_agent(headers);
+        let connections = self.ways_for(context, handoff.as_ref(), agent);
+        let chosen = match asked.connection {
+            Some(id) => connections.iter().find(|connection| connection.id == id),
+            None => connections.first(),
+        };
+        let Some(connection) = chosen else {
+            let asked_for = |connection: &&Connection| asked.connection.is_none_or(|id| connection.id == id);
+            let elsewhere = self.ways_of(context, handoff.as_ref());
+            if !elsewhere.iter().any(asked_for) {
+                return Err(Code::NotFound.into());
+            }
+            let mut response = self.redirect_page(context, headers, RedirectProblem::OnlyInWechat, None);
+            note_status(&mut response, asked.status);
+            return Ok(response);
         };
         let destination = asked.rd.unwrap_or_else(|| {
             let place = ReturnTo::parse(&connection.callback_url, &self.gate, &context.own_origin());
             Destination::Place(place)
         });
-        let issued = self.issue(context, headers, connection, &destination).await?;
         let rd = destination.to_string();
-        let agent = user_agent(headers);
+        let prepared = self.prepare(context, headers, connection, &destination).await?;
         let device = Device::of(agent);
         let url = |other: &&Connection| login_url(&other.id, &rd, asked.switching);
         let urls: Vec<String> = connections.iter().map(url).collect();
@@ -178,8 +242,7 @@ impl Inner {
                 may_create: !other.login_only,
             })
             .collect();
-        let qr = self.qr_source(connection, &issued)?;
-        let simulated_phone = self.simulated_phone(connection, &issued.scene);
+        let renew_url = login_url(&connection.id, &rd, asked.switching);
         let page = LoginPage {
             shell: self.shell_for(
                 context,
@@ -188,36 +251,61 @@ impl Inner {
             ),
             tabs: &tabs,
             connection: &connection.id,
-            way: Way::Code(TicketView {
-                id: issued.scene.as_str(),
-                expires_in: u64::try_from(issued.expires_in).unwrap_or_default(),
-                qr: &qr,
-                open_url: None,
-                number: None,
-            }),
+            way: prepared.way(&renew_url),
             rd: &rd,
-            hand_back_rd: issued.hand_back,
+            hand_back_rd: prepared.hand_back(),
             number_entry: self.number_entry(),
             in_wechat: Device::is_wechat(agent),
             mobile: device.kind != DeviceKind::Desktop,
             switching: asked.switching,
-            simulated_phone_url: simulated_phone.as_deref(),
+            simulated_phone_url: prepared.simulated_phone(),
             connecting: None,
         };
-        let mut response = (asked.status, Html(page.render())).into_response();
+        let mut response = Html(page.render()).into_response();
+        note_status(&mut response, asked.status);
         self.allow_form_to(&mut response, &destination);
+        if matches!(prepared, Prepared::Frame { .. }) {
+            let origin = self.settings.wechat.open_base.origin().ascii_serialization();
+            response.extensions_mut().insert(FrameSources(vec![origin]));
+        }
         let headers = response.headers_mut();
-        set_cookies(headers, &issued.cookies);
+        set_cookies(headers, prepared.cookies());
         if context.dead_session {
             set_cookies(headers, &[self.cookies.clear_session()]);
         }
-        if asked.status == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"menshen\""),
-            );
-        }
         Ok(response)
+    }
+
+    /// What the page of a connection needs before it is drawn.
+    async fn prepare(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        connection: &Connection,
+        destination: &Destination,
+    ) -> Result<Prepared, Problem> {
+        let Some(app) = self.login.redirects.get(&connection.id) else {
+            let issued = self.issue(context, headers, connection, destination).await?;
+            return Ok(Prepared::Code {
+                qr: self.qr_source(connection, &issued)?,
+                simulated_phone: self.simulated_phone(connection, &issued.scene),
+                issued,
+            });
+        };
+        let start_url = Self::start_url(connection, &destination.to_string());
+        if !matches!(connection.kind, ConnectionKind::WebsiteQr { embedded: true }) {
+            return Ok(Prepared::Start { start_url });
+        }
+        let start = self.begin_redirect(context, connection, destination)?;
+        let src = app.frame_url(&self.callback_url(connection), start.state.as_str());
+        Ok(match src {
+            Some(src) => Prepared::Frame {
+                src,
+                start_url,
+                cookies: [start.cookie],
+            },
+            None => Prepared::Start { start_url },
+        })
     }
 
     /// A ticket for a page of this host.
@@ -247,22 +335,26 @@ impl Inner {
         Ok(self.login.issue(&facts).await?)
     }
 
-    /// The connections that this host, or the one that asks it for a login, may log in with, in their order.
+    /// The connections with a code, in their order, that this host or the one that asks it for a login may log in with.
     pub(super) fn connections_of(&self, context: &RequestContext, handoff: Option<&Handoff>) -> Vec<&Connection> {
+        self.listed(context, handoff)
+            .into_iter()
+            .filter(|connection| matches!(connection.kind, ConnectionKind::MiniprogramQr(_)))
+            .collect()
+    }
+
+    /// The connections that this host, or the one that asks it for a login, lists.
+    pub(super) fn listed(&self, context: &RequestContext, handoff: Option<&Handoff>) -> Vec<&Connection> {
         let all = &self.settings.connections;
         let of_site = handoff
             .map(|handoff| handoff.site)
             .or(context.site)
             .and_then(|site| self.settings.sites.get(site))
             .map(|site| &site.connections);
-        let listed: Vec<&Connection> = match of_site {
+        match of_site {
             Some(indices) => indices.iter().filter_map(|index| all.get(*index)).collect(),
             None => all.iter().collect(),
-        };
-        listed
-            .into_iter()
-            .filter(|connection| matches!(connection.kind, ConnectionKind::MiniprogramQr(_)))
-            .collect()
+        }
     }
 
     /// Where somebody goes who is signed in here already, and need not log in for what they want.
@@ -376,6 +468,15 @@ impl Inner {
             .append_pair("page", &kind.page)
             .append_pair("env", kind.env_version.as_str());
         Some(url.into())
+    }
+}
+
+/// 200 at the page's own address, 401 in place of another.
+fn note_status(response: &mut Response<axum::body::Body>, status: StatusCode) {
+    *response.status_mut() = status;
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"menshen\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
 }
 

@@ -47,6 +47,7 @@ pub mod pages;
 mod phone;
 pub mod problem;
 mod query;
+mod redirect;
 pub mod texts;
 mod ticket_page;
 mod tickets;
@@ -83,6 +84,10 @@ pub struct Inner {
 #[derive(Debug, Clone, Default)]
 struct FormTargets(Vec<String>);
 
+/// Origins whose pages this page shows in a frame.
+#[derive(Debug, Clone, Default)]
+struct FrameSources(Vec<String>);
+
 /// Marks a refusal whose page its handler has written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnPage;
@@ -108,6 +113,8 @@ impl Portal {
             .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
             .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
             .route("/.menshen/handoff", get(handoff::take))
+            .route("/.menshen/connections/{id}/start", get(redirect::start))
+            .route("/.menshen/connections/{id}/callback", get(redirect::callback))
             .route("/.menshen/app/tickets", post(app::create))
             .route("/.menshen/app/tickets/{id}/redeem", post(app::redeem))
             .route("/.menshen/app/token", post(app::refresh))
@@ -290,6 +297,7 @@ impl Inner {
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
         let form_targets = response.extensions_mut().remove::<FormTargets>().unwrap_or_default();
+        let frames = response.extensions_mut().remove::<FrameSources>().unwrap_or_default();
         let headers = response.headers_mut();
         headers
             .entry(header::CACHE_CONTROL)
@@ -301,8 +309,10 @@ impl Inner {
         }
         if is_page {
             let targets: Vec<&str> = form_targets.0.iter().map(String::as_str).collect();
+            let frames: Vec<&str> = frames.0.iter().map(String::as_str).collect();
             let policy = content_security_policy(PolicySources {
                 form_targets: &targets,
+                frames: &frames,
                 ..PolicySources::default()
             });
             if let Ok(policy) = HeaderValue::try_from(policy) {

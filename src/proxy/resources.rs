@@ -21,6 +21,7 @@ use crate::login::codes::Codes;
 use crate::login::geo::{GeoDatabase, GeoError};
 use crate::login::keyring::{Keyring, KeyringError};
 use crate::login::limits::Limits;
+use crate::login::redirect_app::RedirectApp;
 use crate::login::waiters::Waiters;
 use crate::portal::branding::Branding;
 use crate::portal::pages::data_uri;
@@ -168,7 +169,9 @@ impl Resources {
         changed: Arc<Notify>,
         former: Option<&Login>,
     ) -> Result<Login, StartError> {
-        let wechat = self.apps(settings, former)?;
+        let transport = Transport::new(&settings.wechat)?.observed_by(Arc::clone(&self.metrics) as _);
+        let transport = Arc::new(transport);
+        let wechat = Self::apps(settings, former, &transport);
         let ticket_ttl = i64::try_from(settings.login.ticket_ttl.as_secs()).unwrap_or(120);
         let mut codes = HashMap::new();
         for connection in &settings.connections {
@@ -203,6 +206,7 @@ impl Resources {
             auditor: self.auditor.clone(),
             metrics: Arc::clone(&self.metrics),
             wechat,
+            redirects: redirect_apps(settings, &transport),
             codes,
             geo: geo_database(settings, former)?,
             revocations_changed: changed,
@@ -210,22 +214,20 @@ impl Resources {
     }
 
     /// One client per AppID: connections that share an app share its token and its quota. An app that stays keeps them.
-    fn apps(&self, settings: &Settings, former: Option<&Login>) -> Result<HashMap<String, MiniProgram>, StartError> {
+    fn apps(settings: &Settings, former: Option<&Login>, transport: &Arc<Transport>) -> HashMap<String, MiniProgram> {
         let former = former.filter(|former| reaches_wechat_as(&former.settings.wechat, &settings.wechat));
-        let transport = Transport::new(&settings.wechat)?.observed_by(Arc::clone(&self.metrics) as _);
-        let transport = Arc::new(transport);
         let mut by_app: HashMap<&str, MiniProgram> = HashMap::new();
         let mut by_connection = HashMap::new();
         for connection in &settings.connections {
             let app = by_app.entry(&connection.app_id).or_insert_with(|| {
                 former.and_then(|former| app_of(former, connection)).unwrap_or_else(|| {
                     let secret = connection.app_secret.clone();
-                    MiniProgram::new(Arc::clone(&transport), connection.app_id.as_str(), secret)
+                    MiniProgram::new(Arc::clone(transport), connection.app_id.as_str(), secret)
                 })
             });
             by_connection.insert(connection.id.clone(), app.clone());
         }
-        Ok(by_connection)
+        by_connection
     }
 
     /// Those of a site that stays go on, with what is known about their health and with their open connections.
@@ -251,6 +253,14 @@ fn geo_database(settings: &Settings, former: Option<&Login>) -> Result<Option<Ar
     let former = former.and_then(|former| former.geo.as_ref());
     let path = settings.login.geo_database.as_deref();
     path.map(|path| GeoDatabase::read(path, former)).transpose()
+}
+
+fn redirect_apps(settings: &Settings, transport: &Arc<Transport>) -> HashMap<String, RedirectApp> {
+    let app = |connection| RedirectApp::of(connection, &settings.wechat, transport);
+    let connections = settings.connections.iter();
+    connections
+        .filter_map(|connection| Some((connection.id.clone(), app(connection)?)))
+        .collect()
 }
 
 /// The app of a connection as another generation had it.

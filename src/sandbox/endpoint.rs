@@ -30,11 +30,17 @@ pub enum Endpoint {
     /// `/cgi-bin/clear_quota` (clearQuota).
     #[serde(rename = "/cgi-bin/clear_quota")]
     ClearQuota,
+    /// `/sns/oauth2/access_token`.
+    #[serde(rename = "/sns/oauth2/access_token")]
+    OauthToken,
+    /// `/sns/userinfo` (snsUserInfo).
+    #[serde(rename = "/sns/userinfo")]
+    UserInfo,
 }
 
 impl Endpoint {
     /// Every call.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Token,
         Self::StableToken,
         Self::WxaCode,
@@ -43,6 +49,8 @@ impl Endpoint {
         Self::CheckSession,
         Self::Quota,
         Self::ClearQuota,
+        Self::OauthToken,
+        Self::UserInfo,
     ];
 
     /// The path.
@@ -56,13 +64,15 @@ impl Endpoint {
             Self::CheckSession => "/wxa/checksession",
             Self::Quota => "/cgi-bin/openapi/quota/get",
             Self::ClearQuota => "/cgi-bin/clear_quota",
+            Self::OauthToken => "/sns/oauth2/access_token",
+            Self::UserInfo => "/sns/userinfo",
         }
     }
 
     /// Whether the call can be made with this method; otherwise it is 43002.
     pub(super) fn admits(self, method: &Method) -> bool {
         match self {
-            Self::Token | Self::Login | Self::CheckSession => true,
+            Self::Token | Self::Login | Self::CheckSession | Self::OauthToken | Self::UserInfo => true,
             Self::StableToken | Self::WxaCode | Self::PhoneNumber | Self::Quota | Self::ClearQuota => {
                 *method == Method::POST
             }
@@ -72,7 +82,7 @@ impl Endpoint {
     /// What the answer says it is. `/sns/*` calls its JSON plain text.
     pub(super) fn content_type(self) -> &'static str {
         match self {
-            Self::Login => "text/plain",
+            Self::Login | Self::OauthToken | Self::UserInfo => "text/plain",
             _ => "application/json; encoding=utf-8",
         }
     }

@@ -33,6 +33,7 @@ impl WechatError {
     pub(super) const SECRET_MISSING: Self = Self(41004);
     pub(super) const CODE_MISSING: Self = Self(41008);
     pub(super) const PAGE: Self = Self(41030);
+    pub(super) const OPENID_MISSING: Self = Self(41009);
     pub(super) const TOKEN_EXPIRED: Self = Self(42001);
     pub(super) const POST_REQUIRED: Self = Self(43002);
     pub(super) const DAY_LIMIT: Self = Self(45009);
@@ -75,6 +76,7 @@ impl WechatError {
             41002 => "appid missing",
             41004 => "appsecret missing",
             41008 => "missing code",
+            41009 => "missing openid",
             41030 => "invalid page",
             42001 => "access_token expired",
             43002 => "require POST method",

@@ -1,8 +1,8 @@
 //! A stand-in for WeChat's servers and for the phone, for demonstrations and tests.
 //!
-//! One server plays three parts. It answers WeChat's API as strictly as WeChat does, where a kinder stand-in would let
+//! One server plays four parts. It answers WeChat's API as strictly as WeChat does, where a kinder stand-in would let
 //! mistakes through: codes are good once and for five minutes, tokens replace each other, errors come with status 200.
-//! It shows a phone in the browser (`/phone`), on which a person opens a code and confirms a login. And it misbehaves on
+//! It shows the pages on which a browser asks for consent (`/connect/`). It shows a phone in the browser (`/phone`), on which a person opens a code and confirms a login. And it misbehaves on
 //! order (`/__sandbox/`). It speaks to the gateway by HTTP only, as the real ones do, and shares no code with it.
 //!
 //! Nothing here is a secret: whoever reaches the control interface reads everything. It listens on loopback unless told
@@ -38,6 +38,8 @@ mod faults;
 mod host;
 mod identifiers;
 mod language;
+mod oauth;
+mod open;
 mod phone;
 mod picture;
 mod quotas;
@@ -53,7 +55,7 @@ pub use faults::{Effect, Fault, When};
 pub use state::{CallRecord, PhoneRefusal};
 pub use world::{
     App, AppId, AppKind, Bilingual, LOGIN_PAGE, NotASandboxApp, PHONE_QUOTA_ERRNO, Persona, PhoneNumber, Quirks,
-    SandboxConfig,
+    SERVICE_APP, SandboxConfig, Snapshot, WEBSITE_APP,
 };
 
 /// A running stand-in. Clones share everything.
@@ -71,6 +73,8 @@ struct Inner {
     addresses: RwLock<Addresses>,
     gateway: reqwest::Client,
     closing: watch::Sender<bool>,
+    /// Another number whenever somebody does something with a website's code.
+    website_codes: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -95,6 +99,7 @@ impl Sandbox {
             addresses: RwLock::default(),
             gateway,
             closing: watch::Sender::new(false),
+            website_codes: watch::Sender::new(0),
         }))
     }
 
@@ -103,6 +108,7 @@ impl Sandbox {
         let guarded = Router::new()
             .route("/", get(|| async { Redirect::to("/phone") }))
             .merge(phone::router())
+            .merge(open::router())
             .merge(control::router())
             .layer(middleware::from_fn_with_state(self.clone(), refuse_foreign_hosts));
         api::router().merge(guarded).with_state(self.clone())

@@ -14,6 +14,7 @@ use super::endpoint::Endpoint;
 use super::error::WechatError;
 use super::faults::Faults;
 use super::identifiers;
+use super::oauth::Oauth;
 use super::quotas::Quotas;
 use super::tokens::{self, Standing, Tokens};
 use super::world::{App, AppId, AppKind, Persona, Quirks, SandboxConfig};
@@ -27,8 +28,9 @@ pub(super) struct State {
     pub(super) recent: VecDeque<CallRecord>,
     accounts: Vec<Account>,
     personas: Vec<Persona>,
-    quirks: Quirks,
+    pub(super) quirks: Quirks,
     codes: Codes,
+    pub(super) oauth: Oauth,
     session_keys: HashMap<(AppId, String), SessionKey>,
 }
 
@@ -58,7 +60,7 @@ pub(super) enum Answer {
     /// JSON.
     Json(Value),
     /// A code that has to be drawn, for this app.
-    Code(Order, App),
+    Code(Order, Box<App>),
 }
 
 /// The phone button gave no code: WeChat's `errno`, or there is no such person or app.
@@ -73,10 +75,10 @@ pub enum PhoneRefusal {
 }
 
 #[derive(Debug)]
-struct Account {
-    app: App,
+pub(super) struct Account {
+    pub(super) app: App,
     tokens: Tokens,
-    quotas: Quotas,
+    pub(super) quotas: Quotas,
     unchecked_pages: HashSet<String>,
 }
 
@@ -102,6 +104,7 @@ impl State {
             personas: config.personas,
             quirks: config.quirks,
             codes: Codes::default(),
+            oauth: Oauth::default(),
             session_keys: HashMap::new(),
         }
     }
@@ -160,6 +163,8 @@ impl State {
             Endpoint::CheckSession => self.check_session(question, now).map(Answer::Json),
             Endpoint::Quota => self.quota(question, now).map(Answer::Json),
             Endpoint::ClearQuota => self.clear_quota(question, now).map(Answer::Json),
+            Endpoint::OauthToken => self.oauth_token(question, now).map(Answer::Json),
+            Endpoint::UserInfo => self.user_info(question, now).map(Answer::Json),
         }
     }
 
@@ -202,7 +207,7 @@ impl State {
         let body = question.json()?;
         let order = Order::parse(&body, &account.app, &mut account.unchecked_pages)?;
         account.quotas.spend(Endpoint::WxaCode, now)?;
-        Ok(Answer::Code(order, account.app.clone()))
+        Ok(Answer::Code(order, Box::new(account.app.clone())))
     }
 
     fn code_to_session(&mut self, question: &Question, now: u64) -> Result<Value, WechatError> {
@@ -342,7 +347,11 @@ impl State {
     }
 
     /// The app that proves itself with its secret.
-    fn authenticate(&mut self, app_id: Option<&str>, secret: Option<&str>) -> Result<&mut Account, WechatError> {
+    pub(super) fn authenticate(
+        &mut self,
+        app_id: Option<&str>,
+        secret: Option<&str>,
+    ) -> Result<&mut Account, WechatError> {
         let app_id = app_id.ok_or(WechatError::APP_ID_MISSING)?;
         let secret = secret.ok_or(WechatError::SECRET_MISSING)?;
         let known = |account: &&mut Account| account.app.app_id.as_str() == app_id;
@@ -373,18 +382,18 @@ impl State {
         Err(refusal)
     }
 
-    fn app(&self, app_id: &str) -> Option<&App> {
+    pub(super) fn app(&self, app_id: &str) -> Option<&App> {
         self.apps().find(|app| app.app_id.as_str() == app_id)
     }
 
-    fn persona(&self, id: &str) -> Option<&Persona> {
+    pub(super) fn persona(&self, id: &str) -> Option<&Persona> {
         self.personas.iter().find(|persona| persona.id == id)
     }
 }
 
 impl Question {
     /// A query parameter that is not empty.
-    fn text(&self, name: &str) -> Option<&str> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 

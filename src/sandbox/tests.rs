@@ -5,3 +5,4 @@ mod api;
 mod gateway;
 mod orders;
 mod server;
+mod web;

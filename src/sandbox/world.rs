@@ -22,6 +22,8 @@ pub enum AppKind {
     MiniProgram,
     /// A service account (服务号).
     ServiceAccount,
+    /// A website application of the Open Platform.
+    Website,
 }
 
 /// A text in the two languages of the sandbox's pages.
@@ -52,6 +54,9 @@ pub struct App {
     pub released_pages: Vec<String>,
     /// The Open Platform account that it is bound to. Without one nobody has a unionid here.
     pub open_platform: Option<String>,
+    /// The hosts that browsers may be sent back to; the others, and for service accounts every port, are page error
+    /// 10003. Empty: every address, which WeChat has not.
+    pub callback_hosts: Vec<String>,
 }
 
 /// A phone number as WeChat keeps it.
@@ -88,6 +93,20 @@ pub struct Quirks {
     /// What a phone code answers that belongs to another openid than the one sent. The documentation lists no code of
     /// its own for it.
     pub openid_mismatch: i64,
+    /// Whether pages in WeChat's browser that ask for the profile are shown as snapshots.
+    pub snapshot: Snapshot,
+}
+
+/// How WeChat shows a page that asks for `snsapi_userinfo` at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Snapshot {
+    /// As a page, unless the address says `forceSnapShot=true`.
+    Never,
+    /// As a snapshot: a virtual account, `is_snapshotuser` 1.
+    Marked,
+    /// As a snapshot without the mark, as some have seen it at the first hit.
+    Unmarked,
 }
 
 /// What a sandbox starts with.
@@ -152,6 +171,27 @@ impl App {
             phone_declared: true,
             released_pages: vec![LOGIN_PAGE.to_owned()],
             open_platform: None,
+            callback_hosts: Vec::new(),
+        }
+    }
+
+    /// A website application with approved login and a new secret.
+    pub fn website(app_id: AppId) -> Self {
+        Self {
+            kind: AppKind::Website,
+            name: Bilingual::new("门神网站", "Menshen Website"),
+            released_pages: Vec::new(),
+            ..Self::mini_program(app_id)
+        }
+    }
+
+    /// A verified service account with a new secret.
+    pub fn service_account(app_id: AppId) -> Self {
+        Self {
+            kind: AppKind::ServiceAccount,
+            name: Bilingual::new("门神服务号", "Menshen Service"),
+            released_pages: Vec::new(),
+            ..Self::mini_program(app_id)
         }
     }
 }
@@ -213,6 +253,7 @@ impl Default for Quirks {
             burn_failed_codes: true,
             country_code_as_number: false,
             openid_mismatch: 40_029,
+            snapshot: Snapshot::Never,
         }
     }
 }
@@ -222,7 +263,11 @@ impl Default for SandboxConfig {
         let person =
             |id, zh, en, code, number| Persona::new(id, Bilingual::new(zh, en), PhoneNumber::new(code, number));
         Self {
-            apps: vec![App::mini_program(AppId(format!("{APP_ID_PREFIX}0000000001")))],
+            apps: vec![
+                App::mini_program(AppId(format!("{APP_ID_PREFIX}0000000001"))),
+                App::website(AppId(WEBSITE_APP.to_owned())),
+                App::service_account(AppId(SERVICE_APP.to_owned())),
+            ],
             personas: vec![
                 person("wangxiaoming", "王小明", "Wang Xiaoming", 86, "13800138000"),
                 person("lilei", "李雷", "Li Lei", 86, "13900139000"),
@@ -242,6 +287,10 @@ impl Default for SandboxConfig {
     }
 }
 
+/// The website application of a default sandbox.
+pub const WEBSITE_APP: &str = "wxsandboxwebsite";
+/// The service account of a default sandbox.
+pub const SERVICE_APP: &str = "wxsandboxservice";
 /// The page of the default app.
 pub const LOGIN_PAGE: &str = "pages/login/login";
 /// What the phone button answers when the account has no paid verifications left.

@@ -21,6 +21,28 @@ pub struct NewHandoff {
     pub expires_at: i64,
 }
 
+/// Something that may happen once.
+#[derive(Debug, Clone, Copy)]
+pub struct OnceMark<'a> {
+    /// What, as a keyed hash.
+    pub id: &'a [u8],
+    /// By whom: who comes with the same asks what became of it.
+    pub by: &'a [u8],
+    /// Unix seconds.
+    pub now: i64,
+    /// Unix seconds up to which it cannot happen again.
+    pub until: i64,
+}
+
+/// What became of a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marked {
+    /// Unix seconds.
+    pub begun_at: i64,
+    /// Nobody works at it any more.
+    pub over: bool,
+}
+
 impl Store {
     /// Remembers a hand-off.
     ///
@@ -45,7 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn has_handoff(
+    pub async fn can_take_handoff(
         &self,
         code_hash: &[u8],
         host: &str,
@@ -63,6 +85,66 @@ impl Store {
         Ok(self.fetch_optional(query).await?.is_some())
     }
 
+    /// Marks something that may happen once: false when it is marked already. The mark is a row that no host can take.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn mark_once(&self, mark: &OnceMark<'_>) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "INSERT INTO handoffs (code_hash, host, binding_hash, content_json, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (code_hash) DO NOTHING",
+        )
+        .bind(mark.id)
+        .bind(NOBODYS)
+        .bind(mark.by)
+        .bind(BEGUN)
+        .bind(mark.now)
+        .bind(mark.until);
+        Ok(self.execute(query).await? == 1)
+    }
+
+    /// What became of a mark; `None` when there is none by the same.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn marked(&self, id: &[u8], by: &[u8]) -> Result<Option<Marked>, StoreError> {
+        let query = sqlx::query(
+            "SELECT content_json, created_at FROM handoffs WHERE code_hash = $1 AND host = $2 AND binding_hash = $3",
+        )
+        .bind(id)
+        .bind(NOBODYS)
+        .bind(by);
+        let Some(row) = self.fetch_all(query).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let content: String = row.try_get("content_json")?;
+        Ok(Some(Marked {
+            begun_at: row.try_get("created_at")?,
+            over: content != BEGUN,
+        }))
+    }
+
+    /// What was marked is over, one way or the other.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn mark_over(&self, id: &[u8]) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE handoffs SET content_json = $3 WHERE code_hash = $1 AND host = $2")
+            .bind(id)
+            .bind(NOBODYS)
+            .bind(OVER);
+        self.execute(query).await.map(|_| ())
+    }
+
+    /// Whether a hand-off was made, spent or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_handoff(&self, code_hash: &[u8]) -> Result<bool, StoreError> {
+        let query = sqlx::query("SELECT created_at FROM handoffs WHERE code_hash = $1").bind(code_hash);
+        Ok(!self.fetch_all(query).await?.is_empty())
+    }
+
     /// Forgets hand-offs that were over before `before`.
     ///
     /// # Errors
@@ -75,7 +157,7 @@ impl Store {
 
 impl WriteTx {
     /// Spends a code, once, by its host and its browser: the content. `None` for every code that is not theirs, is spent
-    /// or has run out.
+    /// or has run out. A hand-off that a redirect led to knows the first half of the browser's hash.
     pub(crate) async fn take_handoff(
         &mut self,
         code_hash: &[u8],
@@ -85,13 +167,14 @@ impl WriteTx {
     ) -> Result<Option<String>, StoreError> {
         let query = sqlx::query(
             "UPDATE handoffs SET used_at = $4
-             WHERE code_hash = $1 AND host = $2 AND binding_hash = $3 AND used_at IS NULL AND expires_at > $4
+             WHERE code_hash = $1 AND host = $2 AND (binding_hash = $3 OR binding_hash = $5) AND used_at IS NULL AND expires_at > $4
              RETURNING content_json",
         )
         .bind(code_hash)
         .bind(host)
         .bind(binding_hash)
-        .bind(now);
+        .bind(now)
+        .bind(binding_hash.get(..SHORT_BINDING).unwrap_or(binding_hash));
         let row = self.fetch_all(query).await?.into_iter().next();
         Ok(row.map(|row| row.try_get("content_json")).transpose()?)
     }
@@ -121,6 +204,13 @@ impl WriteTx {
         Ok(true)
     }
 }
+
+/// The host of a mark.
+const NOBODYS: &str = "";
+const BEGUN: &str = "\"begun\"";
+const OVER: &str = "\"over\"";
+/// Bytes.
+const SHORT_BINDING: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -170,12 +260,12 @@ mod tests {
             (b"code", "wiki.test", b"binding", NOW + 30),
         ];
         for (code, host, binding, now) in others {
-            assert!(!store.has_handoff(code, host, binding, now).await.unwrap());
+            assert!(!store.can_take_handoff(code, host, binding, now).await.unwrap());
             assert!(!take(&store, code, host, binding, now).await);
         }
         let could_be = async || {
             store
-                .has_handoff(b"code", "wiki.test", b"binding", NOW + 29)
+                .can_take_handoff(b"code", "wiki.test", b"binding", NOW + 29)
                 .await
                 .unwrap()
         };
@@ -189,6 +279,54 @@ mod tests {
         assert!(!could_be().await);
         assert_eq!(store.sweep_handoffs(NOW + 30).await.unwrap(), 0);
         assert_eq!(store.sweep_handoffs(NOW + 31).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_mark_is_made_once_and_is_nobodys_to_take() {
+        let store = with_handoff().await;
+        let mark = |by| OnceMark {
+            id: b"mark",
+            by,
+            now: NOW,
+            until: NOW + 600,
+        };
+        let makers = (0..20).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.mark_once(&mark(b"one")).await.unwrap() })
+        });
+        let made = futures_util::future::join_all(makers).await;
+        assert_eq!(made.into_iter().filter(|made| *made.as_ref().unwrap()).count(), 1);
+        assert!(!store.mark_once(&mark(b"another")).await.unwrap());
+        assert_eq!(store.marked(b"mark", b"another").await.unwrap(), None);
+        let begun = store.marked(b"mark", b"one").await.unwrap().unwrap();
+        assert_eq!((begun.begun_at, begun.over), (NOW, false));
+        assert!(!take(&store, b"mark", "", b"another", NOW).await);
+        store.mark_over(b"mark").await.unwrap();
+        assert!(store.marked(b"mark", b"one").await.unwrap().unwrap().over);
+        // A hand-off is no mark.
+        assert_eq!(store.marked(b"code", b"binding").await.unwrap(), None);
+        assert!(store.has_handoff(b"code").await.unwrap() && !store.has_handoff(b"none").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_redirect_knows_half_of_the_browsers_hash() {
+        let store = with_handoff().await;
+        let new = NewHandoff {
+            code_hash: b"redirect".to_vec(),
+            host: "wiki.test".to_owned(),
+            binding_hash: vec![7; 16],
+            content: "{}".to_owned(),
+            created_at: NOW,
+            expires_at: NOW + 30,
+        };
+        store.insert_handoff(&new).await.unwrap();
+        for (binding, taken) in [
+            (vec![8; 32], false),
+            (vec![7; 15], false),
+            ([vec![7; 16], vec![1; 16]].concat(), true),
+        ] {
+            assert_eq!(take(&store, b"redirect", "wiki.test", &binding, NOW).await, taken);
+        }
     }
 
     #[tokio::test]

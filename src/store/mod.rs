@@ -60,7 +60,7 @@ pub use binding::{AccountProofs, Attempt, AttemptAt, BindCode, Binding, Bound, H
 pub use changes::{Change, Changes};
 pub use error::StoreError;
 pub use examine::Condition;
-pub use handoffs::NewHandoff;
+pub use handoffs::{Marked, NewHandoff, OnceMark};
 pub use identities::IdentityRow;
 pub use keys::{KeyKind, KeyRotation, KeyRow, NewKey};
 pub use nodes::{NodeReport, NodeRow, PhoneFailure};

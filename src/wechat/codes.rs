@@ -156,9 +156,13 @@ const BEIJING_OFFSET: u64 = 8 * 3_600;
 const TOKEN: &[Endpoint] = &[Endpoint::StableToken];
 const PHONE: &[Endpoint] = &[Endpoint::PhoneNumber];
 /// The calls that carry AppID and AppSecret.
-const SECRET: &[Endpoint] = &[Endpoint::StableToken, Endpoint::CodeToSession];
-/// The calls that carry a code from a phone.
-const CODE: &[Endpoint] = &[Endpoint::CodeToSession, Endpoint::PhoneNumber];
+const SECRET: &[Endpoint] = &[Endpoint::StableToken, Endpoint::CodeToSession, Endpoint::OauthToken];
+/// The calls that carry a code from a phone or a browser.
+const CODE: &[Endpoint] = &[Endpoint::CodeToSession, Endpoint::PhoneNumber, Endpoint::OauthToken];
+/// The exchange of a code that a browser brought back.
+const OAUTH: &[Endpoint] = &[Endpoint::OauthToken];
+/// What is asked about one person with their own grant: never a reason to pause, or a snapshot page could stop it.
+const PROFILE: &[Endpoint] = &[Endpoint::UserInfo];
 const ANY: &[Endpoint] = &[];
 
 /// Every code that the endpoints of [`Endpoint`] are known to give.
@@ -178,6 +182,8 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(40003..=40003, PHONE, "openid_mismatch", Class::CodeRefused, Pause::None,
         "The phone number code belongs to another person or app than the one who scanned. Seen often: somebody tries \
          to pass on a number that is not theirs."),
+    row(40003..=40003, PROFILE, "invalid_openid", Class::PersonRefused, Pause::None,
+        "The grant belongs to another person than the one who is asked about. Seen often: report it with the rid."),
     row(40003..=40003, ANY, "invalid_openid", Class::Misconfigured, Pause::None,
         "The openid belongs to another AppID. Check that app_id is the mini program that the page opens."),
     // Whoever holds a phone can send the phone code of a mini program of their own: never a reason to pause.
@@ -193,6 +199,9 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(40029..=40029, PHONE, "invalid_phone_code", Class::CodeRefused, Pause::None,
         "The phone number code is used, expired or a login code. Seen often: the mini program sends wx.login's code \
          in place of the one from the phone button."),
+    row(40029..=40029, OAUTH, "invalid_code", Class::CodeRefused, Pause::None,
+        "The code is wrong, expired or of another AppID. Seen often: app_id is not that of the website application or \
+         service account whose page was shown."),
     row(40029..=40029, ANY, "invalid_code", Class::CodeRefused, Pause::None,
         "The login code is wrong, expired or of another AppID. Seen often: app_id is not that of the mini program \
          that scans."),
@@ -207,6 +216,9 @@ pub static ERROR_CODES: &[ErrorCode] = &[
          ends in the file or variable."),
     row(40129..=40129, ANY, "invalid_scene", Class::Misconfigured, Pause::None,
         "The scene holds characters that WeChat does not allow. Report this as a defect of Menshen, with the rid."),
+    row(40163..=40163, OAUTH, "code_used", Class::CodeRefused, Pause::None,
+        "The code was used already. Seen often: a proxy in front repeats requests, or another program has the same \
+         callback address."),
     row(40163..=40163, ANY, "code_used", Class::CodeRefused, Pause::None,
         "The code was used already. Seen often: the mini program sends one code twice, or a proxy in front repeats \
          POST requests."),
@@ -243,6 +255,10 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(42001..=42001, ANY, "token_expired", Class::TokenRejected, Pause::None,
         "WeChat finds the access token expired even after it was fetched again. Check this machine's clock and try \
          again in a minute."),
+    row(42003..=42003, OAUTH, "code_expired", Class::CodeRefused, Pause::None,
+        "The code came too late. Seen often: check this machine's clock and the way from the browser to public_url."),
+    row(42007..=42007, ANY, "grant_void", Class::PersonRefused, Pause::None,
+        "The person has changed their WeChat password or withdrawn the grant. They sign in again."),
     row(42003..=42003, ANY, "code_expired", Class::CodeRefused, Pause::None,
         "The code is older than five minutes. Seen often: the mini program fetches its code long before it sends it."),
     row(43002..=43002, ANY, "post_required", Class::Misconfigured, Pause::Minute,
@@ -264,6 +280,11 @@ pub static ERROR_CODES: &[ErrorCode] = &[
          console."),
     row(47001..=47001, ANY, "body_not_json", Class::Misconfigured, Pause::None,
         "WeChat could not read the request. Check that nothing between Menshen and WeChat changes requests."),
+    row(48001..=48001, OAUTH, "api_unauthorised", Class::Misconfigured, Pause::Minute,
+        "This account has no web login. It needs a website application with approved WeChat login (website-qr), or a \
+         verified service account (official-account-web)."),
+    row(48001..=48001, PROFILE, "scope_missing", Class::PersonRefused, Pause::None,
+        "The grant does not cover the profile: it was made on a snapshot page, or with snsapi_base."),
     row(48001..=48001, ANY, "api_unauthorised", Class::Misconfigured, Pause::Minute,
         "This account may not make this call. The phone number needs a verified mini program of an organisation; \
          check that app_id is a mini program and not a service account."),
@@ -310,8 +331,6 @@ pub static ERROR_CODES: &[ErrorCode] = &[
         "The refresh token did not reach WeChat. Check that nothing between Menshen and WeChat cuts the query off."),
     row(42002..=42002, ANY, "refresh_token_expired", Class::CodeRefused, Pause::None,
         "The refresh token has run out. The person signs in again."),
-    row(42007..=42007, ANY, "grants_void", Class::CodeRefused, Pause::None,
-        "The person changed their WeChat password, which ends what they had granted. They sign in again."),
     row(43104..=43104, ANY, "category_without_links", Class::Misconfigured, Pause::Minute,
         "The category of the mini program has no short links. Add a category that has, or do without them."),
     row(44990..=44990, ANY, "too_many_a_second", Class::Quota, Pause::None,

@@ -19,6 +19,10 @@ pub enum Endpoint {
     UnlimitedCode,
     /// `POST /cgi-bin/openapi/quota/get` (getApiQuota).
     Quota,
+    /// `GET /sns/oauth2/access_token` (website applications and service accounts).
+    OauthToken,
+    /// `GET /sns/userinfo` (snsUserInfo).
+    UserInfo,
 }
 
 /// How one exchange with WeChat ended, for metrics.
@@ -62,12 +66,14 @@ pub(crate) struct Unobserved;
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::StableToken,
         Self::CodeToSession,
         Self::PhoneNumber,
         Self::UnlimitedCode,
         Self::Quota,
+        Self::OauthToken,
+        Self::UserInfo,
     ];
 
     /// Name in logs and metric labels, as WeChat calls it.
@@ -78,6 +84,8 @@ impl Endpoint {
             Self::PhoneNumber => "getuserphonenumber",
             Self::UnlimitedCode => "getwxacodeunlimit",
             Self::Quota => "quota/get",
+            Self::OauthToken => "oauth2_access_token",
+            Self::UserInfo => "snsuserinfo",
         }
     }
 
@@ -89,6 +97,8 @@ impl Endpoint {
             Self::PhoneNumber => "/wxa/business/getuserphonenumber",
             Self::UnlimitedCode => "/wxa/getwxacodeunlimit",
             Self::Quota => "/cgi-bin/openapi/quota/get",
+            Self::OauthToken => "/sns/oauth2/access_token",
+            Self::UserInfo => "/sns/userinfo",
         }
     }
 
@@ -96,7 +106,12 @@ impl Endpoint {
     pub(crate) fn answer_limit(self) -> usize {
         match self {
             Self::UnlimitedCode => IMAGE_LIMIT,
-            Self::StableToken | Self::CodeToSession | Self::PhoneNumber | Self::Quota => JSON_LIMIT,
+            Self::StableToken
+            | Self::CodeToSession
+            | Self::PhoneNumber
+            | Self::Quota
+            | Self::OauthToken
+            | Self::UserInfo => JSON_LIMIT,
         }
     }
 }

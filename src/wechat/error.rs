@@ -209,7 +209,7 @@ impl Refusal {
 
     fn outcome(&self, retry_after: Option<Duration>) -> Outcome {
         match (self.class(), self.endpoint) {
-            (Class::CodeRefused, Endpoint::CodeToSession) => Outcome::CodeInvalid,
+            (Class::CodeRefused, Endpoint::CodeToSession | Endpoint::OauthToken) => Outcome::CodeInvalid,
             (Class::CodeRefused, Endpoint::PhoneNumber) => Outcome::PhoneCodeInvalid,
             (Class::PersonRefused, _) => Outcome::RefusedPerson,
             (Class::Busy | Class::Quota | Class::TokenRejected, _) => Outcome::Busy { retry_after },
@@ -393,9 +393,11 @@ mod tests {
                     let expected = match known.class {
                         Class::TokenRejected | Class::Busy | Class::Quota => Outcome::Busy { retry_after: None },
                         Class::CodeRefused => match endpoint {
-                            Endpoint::CodeToSession => Outcome::CodeInvalid,
+                            Endpoint::CodeToSession | Endpoint::OauthToken => Outcome::CodeInvalid,
                             Endpoint::PhoneNumber => Outcome::PhoneCodeInvalid,
-                            Endpoint::StableToken | Endpoint::UnlimitedCode | Endpoint::Quota => Outcome::Misconfigured,
+                            Endpoint::StableToken | Endpoint::UnlimitedCode | Endpoint::Quota | Endpoint::UserInfo => {
+                                Outcome::Misconfigured
+                            }
                         },
                         Class::PersonRefused => Outcome::RefusedPerson,
                         Class::Misconfigured | Class::Unknown => Outcome::Misconfigured,

@@ -224,7 +224,7 @@ impl std::fmt::Debug for LoginIdentity {
 
 /// What cannot be a code is refused without asking: WeChat's answer to it may be any error, also one that looks like an
 /// operator's mistake.
-fn check_code(endpoint: Endpoint, code: &str) -> Result<(), WechatError> {
+pub(super) fn check_code(endpoint: Endpoint, code: &str) -> Result<(), WechatError> {
     let plausible = (1..=CODE_LIMIT).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_graphic());
     if plausible {
         Ok(())
@@ -234,7 +234,7 @@ fn check_code(endpoint: Endpoint, code: &str) -> Result<(), WechatError> {
 }
 
 /// openids and unionids are opaque; about 28 characters today.
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     (1..=ID_LIMIT).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -346,6 +346,54 @@ async fn click_summary(client: &Client, label: &str) {
     summary.click().await.unwrap();
 }
 
+/// WeChat's page lies in a frame that may lead the window away, without a person's touch of this page.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_allows_it_in_wechats_frame_arrives_at_the_page_they_wanted() {
+    let demo = start(
+        env!("CARGO_BIN_EXE_menshen"),
+        &["demo", "--listen", "127.0.0.1:0"],
+        "http://",
+    )
+    .await;
+    let mut words = demo.said.split_whitespace();
+    let address = words.find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let driver = start("chromedriver", &["--port=0"], "started successfully on port").await;
+    let client = browser(&driver).await;
+
+    let page = format!("{address}.menshen/login?connection=website&rd=/reports?q=1");
+    client.goto(&page).await.unwrap();
+    let frame = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css("iframe.wechat"))
+        .await
+        .unwrap();
+    let address_of_frame = frame.attr("src").await.unwrap().unwrap();
+    frame.enter_frame().await.unwrap();
+    let code = client
+        .wait()
+        .at_most(PATIENCE)
+        .for_element(Locator::Css("main[data-uuid]"))
+        .await;
+    let uuid = code.unwrap().attr("data-uuid").await.unwrap().unwrap();
+    client.enter_parent_frame().await.unwrap();
+
+    // Another device scans and allows: nobody touches this window.
+    let phone: url::Url = address_of_frame.parse().unwrap();
+    let decision = json!({ "uuid": uuid, "persona": "hanmeimei", "allow": true });
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = http
+        .post(phone.join("/connect/confirm").unwrap())
+        .json(&decision)
+        .send()
+        .await;
+    assert_eq!(answer.unwrap().status(), 204);
+    let arrived = format!("{address}reports?q=1").parse().unwrap();
+    client.wait().at_most(PATIENCE).for_url(&arrived).await.unwrap();
+    assert!(text_of(&client, "body").await.contains("韩梅梅"));
+    client.close().await.unwrap();
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,4 +38,5 @@ mod tokens;
 mod upstream_tls;
 mod upstreams;
 mod users;
+mod web_login;
 mod wechat_fails;

@@ -7,7 +7,8 @@ use super::super::connection_tag::connection_tag;
 use super::super::host::matches;
 use super::super::reading::Reading;
 use super::super::settings::{
-    Association, Connection, ConnectionKind, EnvVersion, HostPattern, PhonePolicy, QrKind, Settings,
+    Association, Connection, ConnectionKind, EnvVersion, HostPattern, LONGEST_REDIRECT_HOST, PhonePolicy, QrKind,
+    Settings,
 };
 use super::super::values::{is_loopback, is_lower_hex, is_sandbox_app_id};
 
@@ -162,6 +163,7 @@ fn check_one(reading: &mut Reading<'_>, settings: &Settings, index: usize, conne
         );
     }
     if connection.association == Association::Field
+        && !connection.kind.is_redirect()
         && connection.phone == PhonePolicy::Never
         && reading.sound(&key("phone"))
     {
@@ -184,7 +186,40 @@ fn check_one(reading: &mut Reading<'_>, settings: &Settings, index: usize, conne
             "write \"release\" before anybody else is to log in",
         );
     }
+    if connection.kind.is_redirect() {
+        check_redirect(reading, settings, index, connection);
+    }
     check_callback(reading, settings, &key("callback_url"), &connection.callback_url);
+}
+
+/// What WeChat and its `state` demand of the hosts.
+fn check_redirect(reading: &mut Reading<'_>, settings: &Settings, index: usize, connection: &Connection) {
+    let kind = connection.kind.as_str();
+    let public = &settings.server.public_url;
+    if public.port().is_some() && !is_sandbox_app_id(&connection.app_id) && reading.sound("server.public_url") {
+        reading.warn(
+            &format!("connections[{index}].kind"),
+            format!("WeChat sends browsers back to addresses without a port, and `public_url` has one ({kind})"),
+            "write a `public_url` without a port, and register its host with WeChat as the callback domain",
+        );
+    }
+    for (place, site) in settings.sites.iter().enumerate() {
+        let key = format!("sites[{place}].hosts");
+        if !site.connections.contains(&index) || !reading.sound(&key) {
+            continue;
+        }
+        let long = site
+            .hosts
+            .iter()
+            .find(|host| matches!(host, HostPattern::Exact(name) if name.len() > LONGEST_REDIRECT_HOST));
+        if let Some(HostPattern::Exact(name)) = long {
+            reading.error(
+                &key,
+                format!("`{name}` is longer than {LONGEST_REDIRECT_HOST} characters, which is all that WeChat's `state` leaves"),
+                format!("give the site a shorter host, or leave `{}` out of its `connections`", connection.id),
+            );
+        }
+    }
 }
 
 /// A callback to another origin must be one that a site names: an open redirect otherwise.

@@ -41,9 +41,24 @@ fn read_connection(reading: &mut Reading<'_>, section: &Section<'_>) -> Connecti
     if let Some(kind) = kind {
         refuse_foreign_keys(reading, section, kind);
     }
+    let phone = section
+        .choice(
+            reading,
+            "phone",
+            &[
+                ("required", PhonePolicy::Required),
+                ("optional", PhonePolicy::Optional),
+                ("never", PhonePolicy::Never),
+            ],
+        )
+        .unwrap_or(PhonePolicy::Never);
+    let kind = read_kind(reading, section, kind);
+    let association = read_association(reading, section);
+    if kind.is_redirect() {
+        refuse_what_needs_a_phone(reading, section, kind.as_str(), phone, &association);
+    }
     Connection {
         id: section.parse(reading, "id", parse_connection_id).unwrap_or_default(),
-        kind: read_kind(reading, section, kind),
         display_name: section.text(reading, "display_name").unwrap_or_default(),
         app_id: section.parse(reading, "app_id", parse_app_id).unwrap_or_default(),
         app_secret: section.secret(reading, "app_secret").unwrap_or_default(),
@@ -52,20 +67,45 @@ fn read_connection(reading: &mut Reading<'_>, section: &Section<'_>) -> Connecti
         callback_url: section
             .parse(reading, "callback_url", parse_callback_url)
             .unwrap_or_default(),
-        phone: section
-            .choice(
-                reading,
-                "phone",
-                &[
-                    ("required", PhonePolicy::Required),
-                    ("optional", PhonePolicy::Optional),
-                    ("never", PhonePolicy::Never),
-                ],
-            )
-            .unwrap_or(PhonePolicy::Never),
+        phone: if kind.is_redirect() { PhonePolicy::Never } else { phone },
         login_only: section.flag(reading, "login_only"),
-        association: read_association(reading, section),
+        association,
+        kind,
     }
+}
+
+/// WeChat tells a browser no phone number, and where there is no ticket nobody can be asked at one.
+fn refuse_what_needs_a_phone(
+    reading: &mut Reading<'_>,
+    section: &Section<'_>,
+    kind: &str,
+    phone: PhonePolicy,
+    association: &Association,
+) {
+    if section.has("phone") && phone != PhonePolicy::Never {
+        reading.error(
+            &section.key("phone"),
+            format!("a connection of the kind `{kind}` gets no phone number from WeChat"),
+            "write \"never\", or leave it out",
+        );
+    }
+    let (what, remedy) = match association {
+        Association::None => return,
+        Association::Field => (
+            "`association = \"field\"` needs a verified phone number, which WeChat gives to mini programs only",
+            "write \"none\"; with the same `open_platform` as a mini program's connection, people are known by their \
+             unionid",
+        ),
+        Association::Ask { .. } => (
+            "`association = \"ask\"` asks while a phone waits, and here none does",
+            "write \"none\"; add login_only = true to keep strangers out",
+        ),
+    };
+    reading.error(
+        &section.key("association"),
+        format!("{what}: a connection of the kind `{kind}` cannot do that"),
+        remedy,
+    );
 }
 
 fn read_kind(reading: &mut Reading<'_>, section: &Section<'_>, kind: Option<&str>) -> ConnectionKind {

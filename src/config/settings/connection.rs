@@ -32,6 +32,9 @@ pub struct Connection {
     pub association: Association,
 }
 
+/// Characters of a host that logs in by a redirect: what is left of the 128 of WeChat's `state`.
+pub const LONGEST_REDIRECT_HOST: usize = 56;
+
 /// The kinds of connections.
 #[derive(Debug, Clone)]
 pub enum ConnectionKind {
@@ -186,6 +189,11 @@ pub enum BindMethod {
 }
 
 impl ConnectionKind {
+    /// Whether the browser goes to WeChat and comes back, so that there is neither a ticket nor a phone number.
+    pub fn is_redirect(&self) -> bool {
+        matches!(self, Self::WebsiteQr { .. } | Self::OfficialAccountWeb { .. })
+    }
+
     /// The name in the configuration.
     pub fn as_str(&self) -> &'static str {
         match self {

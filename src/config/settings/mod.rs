@@ -9,8 +9,8 @@ mod server;
 mod site;
 
 pub use connection::{
-    Association, BindMethod, Connection, ConnectionKind, EnvVersion, MiniprogramLaunch, MiniprogramQr, MobileOpen,
-    OfficialAccountQr, PhonePolicy, PushMode, QrKind, WebScope,
+    Association, BindMethod, Connection, ConnectionKind, EnvVersion, LONGEST_REDIRECT_HOST, MiniprogramLaunch,
+    MiniprogramQr, MobileOpen, OfficialAccountQr, PhonePolicy, PushMode, QrKind, WebScope,
 };
 pub use people::{Algorithm, Branding, Claim, HeaderSet, Identity, Locale, Login, LoginAnswer, NumberEntry};
 pub use server::{Audit, Certificate, Limits, Listen, Log, LogFormat, Rate, SameSite, Server, Session, Store, Wechat};

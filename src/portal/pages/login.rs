@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
 use crate::portal::texts::connect::connect;
-use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill};
+use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill, frame_detail, frame_title};
 
 use super::bind::BindForms;
 use super::connecting::{Connecting, ConnectingWords, connect_problem, connect_words};
@@ -64,6 +64,15 @@ pub struct Tab<'a> {
 pub enum Way<'a> {
     /// A code on the page (`miniprogram-qr`, `official-account-qr`).
     Code(TicketView<'a>),
+    /// WeChat's page in a frame (`website-qr` with `embedded`).
+    Frame {
+        /// Address of the frame.
+        src: &'a str,
+        /// `/.menshen/connections/ID/start?rd=…`: the same page, whole.
+        start_url: &'a str,
+        /// This page anew, before what the frame carries has run out.
+        renew_url: &'a str,
+    },
     /// A page of WeChat's that a button leads to (`website-qr`, `official-account-web`).
     Start {
         /// `/.menshen/connections/ID/start?rd=…`
@@ -107,7 +116,16 @@ impl LoginPage<'_> {
             ticket,
             start_url: match self.way {
                 Way::Code(_) => None,
-                Way::Start { url } => Some(url),
+                Way::Frame { start_url: url, .. } | Way::Start { url } => Some(url),
+            },
+            frame: match self.way {
+                Way::Frame { src, renew_url, .. } => Some(Frame {
+                    src,
+                    renew_url,
+                    title: frame_title(self.shell.locale),
+                    detail: frame_detail(self.shell.locale),
+                }),
+                Way::Code(_) | Way::Start { .. } => None,
             },
             plain_url: ticket.map(|ticket| page_url(ticket.id, self.hand_back_rd.then_some(self.rd))),
             forms: self.forms(texts),
@@ -151,7 +169,7 @@ impl LoginPage<'_> {
     fn ticket(&self) -> Option<TicketView<'_>> {
         match self.way {
             Way::Code(ticket) => Some(ticket),
-            Way::Start { .. } => None,
+            Way::Frame { .. } | Way::Start { .. } => None,
         }
     }
 
@@ -231,6 +249,7 @@ struct LoginTemplate<'a> {
     way_name: &'a str,
     ticket: Option<TicketView<'a>>,
     start_url: Option<&'a str>,
+    frame: Option<Frame<'a>>,
     plain_url: Option<String>,
     forms: Option<BindForms<'a>>,
     script: &'a str,
@@ -243,6 +262,14 @@ struct LoginTemplate<'a> {
     connecting: Option<ConnectingWords<'a>>,
     simulated_phone_url: Option<&'a str>,
     config: String,
+}
+
+/// WeChat's page within this one.
+struct Frame<'a> {
+    src: &'a str,
+    renew_url: &'a str,
+    title: &'a str,
+    detail: &'a str,
 }
 
 #[derive(Serialize)]

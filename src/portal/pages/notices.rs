@@ -3,7 +3,7 @@
 use askama::Template;
 
 use crate::portal::code::Code;
-use crate::portal::texts::{PageTexts, ProblemText, Slot, fill};
+use crate::portal::texts::{PageTexts, ProblemText, RedirectProblem, Slot, fill};
 
 use super::{Shell, finish};
 
@@ -27,6 +27,8 @@ pub struct ProblemPage<'a> {
 pub enum Problem {
     /// A refusal with a stable code.
     Code(Code),
+    /// On the way to WeChat and back.
+    Redirect(RedirectProblem),
     /// Sessions are made and never used: the login goes in circles.
     Loop(LoopCause),
 }
@@ -107,6 +109,11 @@ impl ProblemPage<'_> {
                 texts.problem(code),
                 format!("{} {}", code.status().as_u16(), code.as_str()),
             ),
+            Problem::Redirect(problem) => {
+                let code = problem.code();
+                let label = format!("{} {}", code.status().as_u16(), code.as_str());
+                (problem.text(self.shell.locale), label)
+            }
             Problem::Loop(cause) => (texts.circle(cause), cause.as_str().to_owned()),
         };
         finish(&ProblemTemplate {

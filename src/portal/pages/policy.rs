@@ -7,6 +7,8 @@ pub struct PolicySources<'a> {
     pub images: &'a [&'a str],
     /// Origins to which a form's answer may redirect: other hosts in a hand-off.
     pub form_targets: &'a [&'a str],
+    /// Origins that may be shown in a frame of this page: WeChat's, where its code is.
+    pub frames: &'a [&'a str],
 }
 
 /// The value of `Content-Security-Policy`: nothing but this origin's files, never in a frame.
@@ -20,6 +22,10 @@ pub fn content_security_policy(extra: PolicySources<'_>) -> String {
     append(&mut policy, extra.images);
     policy.push_str("; form-action 'self'");
     append(&mut policy, extra.form_targets);
+    if !extra.frames.is_empty() {
+        policy.push_str("; frame-src");
+        append(&mut policy, extra.frames);
+    }
     policy
 }
 
@@ -56,6 +62,16 @@ mod tests {
     }
 
     #[test]
+    fn frames_are_allowed_where_there_is_one() {
+        let policy = content_security_policy(PolicySources {
+            frames: &["https://open.weixin.qq.com", "x; script-src *"],
+            ..PolicySources::default()
+        });
+        assert!(policy.ends_with("; frame-src https://open.weixin.qq.com"), "{policy}");
+        assert!(!content_security_policy(PolicySources::default()).contains("frame-src"));
+    }
+
+    #[test]
     fn further_sources_are_added_and_cannot_end_a_directive() {
         let images = [
             "https://img.example.com",
@@ -68,6 +84,7 @@ mod tests {
         let policy = content_security_policy(PolicySources {
             images: &images,
             form_targets: &["https://login.example.com"],
+            frames: &[],
         });
         assert!(
             policy.contains("img-src 'self' data: https://img.example.com;"),

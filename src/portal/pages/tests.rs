@@ -149,6 +149,15 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
         }
         .render(),
         LoginPage {
+            way: Way::Frame {
+                src: text,
+                start_url: text,
+                renew_url: text,
+            },
+            ..login
+        }
+        .render(),
+        LoginPage {
             way: Way::Start { url: text },
             ..login
         }

@@ -12,12 +12,14 @@ mod fill;
 mod ja;
 mod negotiate;
 mod phone;
+mod redirect;
 mod zh_cn;
 mod zh_tw;
 
 pub use fill::{Slot, fill};
 pub use negotiate::negotiate;
 pub use phone::{application, same_network, terminal};
+pub use redirect::{RedirectProblem, frame_detail, frame_title};
 
 use serde::Serialize;
 

@@ -36,6 +36,10 @@ impl Server {
     }
 
     pub(super) async fn with(change: impl FnOnce(&mut Quirks)) -> Self {
+        Self::of(|config| change(&mut config.quirks)).await
+    }
+
+    pub(super) async fn of(change: impl FnOnce(&mut SandboxConfig)) -> Self {
         let mut config = SandboxConfig::default();
         let mut other = App::mini_program(AppId::new(OTHER).unwrap());
         other.open_platform = Some("corp".to_owned());
@@ -44,7 +48,7 @@ impl Server {
             ..App::mini_program(AppId::new(SERVICE).unwrap())
         };
         config.apps.extend([other, service]);
-        change(&mut config.quirks);
+        change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let sandbox = Sandbox::new(config);
