@@ -412,7 +412,7 @@ async fn certificates_are_judged_on_the_wire_and_on_disk() {
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["wiki.test".to_owned(), "login.test".to_owned()];
     let mut certificate = rcgen::CertificateParams::new(names).unwrap();
-    certificate.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(15);
+    certificate.not_after = time::OffsetDateTime::now_utc() + time::Duration::hours(14 * 24 + 12);
     let certificate = certificate.self_signed(&key).unwrap();
     let (cert, private) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
     std::fs::write(&cert, certificate.pem()).unwrap();
