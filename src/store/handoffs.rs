@@ -76,12 +76,14 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let query = sqlx::query(
             "SELECT 1 AS one FROM handoffs
-             WHERE code_hash = $1 AND host = $2 AND binding_hash = $3 AND used_at IS NULL AND expires_at > $4",
+             WHERE code_hash = $1 AND host = $2 AND (binding_hash = $3 OR binding_hash = $5) AND used_at IS NULL
+               AND expires_at > $4",
         )
         .bind(code_hash.to_vec())
         .bind(host.to_owned())
         .bind(binding_hash.to_vec())
-        .bind(now);
+        .bind(now)
+        .bind(binding_hash.get(..SHORT_BINDING).unwrap_or(binding_hash).to_vec());
         Ok(self.fetch_optional(query).await?.is_some())
     }
 
