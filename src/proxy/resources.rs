@@ -49,7 +49,7 @@ pub struct Resources {
     pub auditor: Auditor,
     /// How often.
     pub metrics: Arc<Metrics>,
-    /// Wakes [`follow`](crate::proxy::follow_keys::follow), which otherwise looks once a second.
+    /// Wakes `follow`, which otherwise looks once a second.
     pub keys_changed: Notify,
     /// Told after each new configuration.
     pub configured: Notify,

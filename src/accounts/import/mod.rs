@@ -1,6 +1,6 @@
 //! Users out of a CSV file: all of it or nothing.
 //!
-//! Reading the file ([`table`]) and deciding what it means for the directory ([`plan`]) are pure. The decision is made twice:
+//! Reading the file ([`table`]) and deciding what it means for the directory (`plan`) are pure. The decision is made twice:
 //! first by reads alone, which finds every bad line without holding anybody up, and again under the directory's lock,
 //! just before it is carried out, because a login may have changed the directory in between.
 

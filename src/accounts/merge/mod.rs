@@ -1,7 +1,7 @@
 //! Two users who are one person, made one; and that taken back.
 //!
-//! What a merge would do ([`plan`]) is decided without writing, so that an operator sees it first. The record of a merge
-//! holds what an undo needs ([`record`]): the removed user whole, the identities that moved, and the fields of the kept
+//! What a merge would do (`plan`) is decided without writing, so that an operator sees it first. The record of a merge
+//! holds what an undo needs (`record`): the removed user whole, the identities that moved, and the fields of the kept
 //! one before and after. That is the only place where the audit holds a person's data; it is never printed, and goes
 //! with the undo, with the deletion of the kept user, and with the record itself.
 

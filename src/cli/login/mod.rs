@@ -25,7 +25,7 @@ use gateway::{Address, Answered, Gateway, GatewayError, Ticket, Tokens};
 /// What to sign in to.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Any address of the site: https://wiki.example.com
+    /// Any address of the site: `https://wiki.example.com`
     url: String,
     /// Id of the connection to sign in with [default: the first of the site]
     #[arg(long, value_name = "ID")]
