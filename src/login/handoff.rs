@@ -29,7 +29,6 @@ struct Content {
     /// Session at `public_url`; none where a redirect to WeChat led here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
-    ticket: Option<String>,
     /// Page of the host; where a redirect to WeChat led here, the host's cookie knows it.
     page: String,
     /// Number of the redirect's start.
@@ -90,7 +89,6 @@ impl Login {
             authentication: session.authentication.clone(),
             expires_at: session.expires_at,
             parent: Some(session.id.to_text()),
-            ticket: None,
             page: handoff.page.as_str().to_owned(),
             start: None,
         };
@@ -121,7 +119,6 @@ impl Login {
             authentication,
             expires_at: now.saturating_add(lifetime),
             parent: None,
-            ticket: None,
             page: String::new(),
             start: Some(state.start),
         };
@@ -174,7 +171,7 @@ impl Login {
             device: serde_json::to_string(&Device::of(taker.agent)).unwrap_or_default(),
             address: taker.address.to_string(),
             place: None,
-            ticket: content.ticket,
+            ticket: None,
             created_at: now,
             auth_time: session.authentication.time,
             expires_at: session.expires_at,

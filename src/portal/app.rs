@@ -100,7 +100,7 @@ pub(super) async fn create(
     };
     let facts = AppFacts {
         connection: connection.ok_or(Code::NotFound)?,
-        site: site.map_or(&*portal.settings.branding.title, |site| &site.name),
+        site: portal.site_name(context.site),
         host: &context.host,
         audience: site.map(|site| &*site.audience),
         challenge: &body.code_challenge,

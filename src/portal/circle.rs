@@ -20,11 +20,8 @@ impl Inner {
         headers: &HeaderMap,
         target: &str,
     ) -> Option<Response<Body>> {
-        let site = context.site.and_then(|site| self.settings.sites.get(site));
         let browser = Browser {
-            site: site
-                .map_or(&*self.settings.branding.title, |site| &site.name)
-                .to_owned(),
+            site: self.site_name(context.site).to_owned(),
             address: context.address,
             device: Device::of(user_agent(headers)).text,
         };

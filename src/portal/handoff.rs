@@ -21,6 +21,7 @@ use crate::portal::context::{RequestContext, user_agent};
 use crate::portal::login_page::{encode_query, set_cookies};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
+use crate::portal::tickets::Reach;
 use crate::session::unused::Browser;
 
 /// Query of `GET /.menshen/handoff`.
@@ -56,7 +57,7 @@ pub(super) async fn take(
     let cookie = HandoffCookie::read(context.cookies.handoff.as_deref());
     let taker = Taker {
         host: &context.host,
-        site: portal.site_name(&context),
+        site: portal.site_name(context.site),
         cookie: cookie.as_ref(),
         last_user: context.cookies.last_user.as_deref(),
         agent,
@@ -77,7 +78,7 @@ pub(super) async fn take(
         }
     };
     let browser = Browser {
-        site: portal.site_name(&context).to_owned(),
+        site: portal.site_name(context.site).to_owned(),
         address: context.address,
         device: Device::of(agent).text,
     };
@@ -86,7 +87,7 @@ pub(super) async fn take(
         .registry
         .unused()
         .made(browser, taken.session.id, &taken.user, &context.host, now);
-    portal.end_previous_here(&context).await;
+    portal.end_previous(&context, Reach::ThisHost).await;
     // At `public_url` it may be another host that asked first.
     let page = portal.after_login(&context, &taken.page, Some(&taken.session)).await;
     let mut response = Redirect::to(&page).into_response();
@@ -160,20 +161,6 @@ impl Inner {
                     handoff.page.to_string()
                 }
             },
-        }
-    }
-
-    /// The name of the site that this host belongs to.
-    pub(super) fn site_name(&self, context: &RequestContext) -> &str {
-        let site = context.site.and_then(|site| self.settings.sites.get(site));
-        site.map_or(&*self.settings.branding.title, |site| &site.name)
-    }
-
-    /// The session that was here ends; what else came from its login goes on.
-    async fn end_previous_here(&self, context: &RequestContext) {
-        let Some(previous) = &context.session else { return };
-        if let Err(error) = self.registry.end_here(&previous.session, "new_login").await {
-            tracing::error!(%error, "the previous session of this browser goes on");
         }
     }
 }

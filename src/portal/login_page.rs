@@ -321,10 +321,9 @@ impl Inner {
     ) -> Result<Issued, Problem> {
         // What is logged in to, though the session is made here first.
         let asking = destination.handoff().map(|handoff| handoff.site);
-        let site = asking.or(context.site).and_then(|site| self.settings.sites.get(site));
         let facts = PageFacts {
             connection: &connection.id,
-            site: site.map_or(&*self.settings.branding.title, |site| &site.name),
+            site: self.site_name(asking.or(context.site)),
             host: &context.host,
             return_to: &destination.to_string(),
             agent: user_agent(headers),

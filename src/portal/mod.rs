@@ -265,6 +265,12 @@ impl Inner {
         }
     }
 
+    /// What a site is called; elsewhere than at one, what the whole is.
+    pub(crate) fn site_name(&self, site: Option<usize>) -> &str {
+        let site = site.and_then(|site| self.settings.sites.get(site));
+        site.map_or(&*self.settings.branding.title, |site| &site.name)
+    }
+
     /// Who is signed in here, as far as this host's site accepts the connection of their login: what the gate takes for
     /// no session is none to the portal, or the two would send a browser to and fro.
     pub(crate) fn signed_in<'c>(&self, context: &'c RequestContext) -> Option<&'c Arc<CachedSession>> {

@@ -209,8 +209,17 @@ pub(super) async fn redeem(
             .unused()
             .made(browser, redeemed.session.id, &redeemed.user, host, now);
     }
-    portal.end_previous(&context).await;
+    portal.end_previous(&context, Reach::WholeLogin).await;
     Ok(portal.redeemed(&context, &redeemed, &target, form))
+}
+
+/// How far the end of a former session goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All that came from the same login.
+    WholeLogin,
+    /// This host's session: what else came from its login may be what the new one came from.
+    ThisHost,
 }
 
 impl Inner {
@@ -230,9 +239,13 @@ impl Inner {
     }
 
     /// A new login ends the session that was there: nobody is left signed in behind another.
-    async fn end_previous(&self, context: &RequestContext) {
+    pub(super) async fn end_previous(&self, context: &RequestContext, reach: Reach) {
         let Some(previous) = &context.session else { return };
-        if let Err(error) = self.registry.end(&previous.session, "new_login").await {
+        let ended = match reach {
+            Reach::WholeLogin => self.registry.end(&previous.session, "new_login").await,
+            Reach::ThisHost => self.registry.end_here(&previous.session, "new_login").await,
+        };
+        if let Err(error) = ended {
             tracing::error!(%error, "the previous session of this browser goes on");
             return;
         }

@@ -191,21 +191,9 @@ impl TicketState {
             Self::Scanned => "scanned",
         }
     }
-
-    /// Whether nothing can come after it but a late `not_me`.
-    #[must_use]
-    pub const fn is_end(self) -> bool {
-        matches!(self, Self::Cancelled | Self::Expired | Self::Failed | Self::Redeemed)
-    }
 }
 
 impl Ticket {
-    /// Whether its time is over although no statement has said so yet. A confirmation in progress may finish.
-    #[must_use]
-    pub fn has_run_out(&self, now: i64) -> bool {
-        !self.state.is_end() && self.expires_at <= now && !self.is_leased(now)
-    }
-
     /// Whether somebody is confirming it now.
     #[must_use]
     pub fn is_leased(&self, now: i64) -> bool {

@@ -329,8 +329,8 @@ async fn a_confirmation_in_progress_may_finish_but_none_begins_too_late() {
     );
     let expire = || store.ticket_end(ID, &[TicketState::Scanned], TicketState::Expired, None, None, NOW + 121);
     assert!(!expire().await.unwrap());
-    assert!(!read(&store).await.has_run_out(NOW + 121));
-    assert!(read(&store).await.has_run_out(NOW + 129));
+    assert!(read(&store).await.is_leased(NOW + 121));
+    assert!(!read(&store).await.is_leased(NOW + 129));
     let at = |confirmed_at| Confirmation {
         confirmed_at,
         expires_at: confirmed_at + 60,
