@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{HeaderMap, Method, Version};
+use smallvec::SmallVec;
 
 use crate::gate::request_class::{Class, classify};
 use crate::portal::code::Code;
@@ -71,7 +72,7 @@ impl<'a> Admitted<'a> {
             None => head.target,
         };
         check_framing(head.method, head.version, wire.len(), head.headers, limits).map_err(framing)?;
-        let hosts: Vec<&[u8]> = head
+        let hosts: SmallVec<[&[u8]; 2]> = head
             .headers
             .get_all(http::header::HOST)
             .iter()

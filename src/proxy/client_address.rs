@@ -5,6 +5,7 @@
 //! cannot be read counts as the peer, and the address is then *in doubt*: limits may count by it, but no rule may be
 //! opened by it (authentik CVE-2024-47070 failed open here).
 
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -144,12 +145,11 @@ pub fn append_forwarded_for(client: &ClientAddress, headers: &HeaderMap, trusted
             hops.push(client.address);
         }
     }
-    let mut value = String::new();
+    let mut value = String::with_capacity(LONGEST_ADDRESS);
     for hop in hops.iter().rev() {
-        value.push_str(&hop.to_string());
-        value.push_str(", ");
+        let _ = write!(value, "{hop}, ");
     }
-    value.push_str(&client.peer.to_string());
+    let _ = write!(value, "{}", client.peer);
     value
 }
 
@@ -287,6 +287,8 @@ fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h [u8]>
     }
 }
 
+/// Characters of an IPv6 address.
+const LONGEST_ADDRESS: usize = 39;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");

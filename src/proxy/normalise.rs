@@ -126,6 +126,18 @@ impl Target<'_> {
         }
     }
 
+    /// Whether the origin-form of a request is this very target.
+    pub fn is(&self, origin_form: &[u8]) -> bool {
+        let Some(rest) = origin_form.strip_prefix(self.path.as_bytes()) else {
+            return false;
+        };
+        match (self.query, rest) {
+            (None, []) => true,
+            (Some(query), [b'?', rest @ ..]) => rest == query.as_bytes(),
+            _ => false,
+        }
+    }
+
     /// Whether the path was rewritten, so that the request line must be too.
     pub fn is_rewritten(&self) -> bool {
         matches!(self.path, Cow::Owned(_))

@@ -5,8 +5,8 @@
 //! there is no "set if absent".
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
-use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{ErrorType, OrErr, Result};
 
 use crate::identity::outgoing::Outgoing;
 use crate::proxy::client_address::{ClientAddress, TrustedProxies, append_forwarded_for};
@@ -74,19 +74,33 @@ impl Forwarding<'_> {
         if let Some(target) = self.path_and_query {
             request.set_raw_path(target.as_bytes())?;
         }
-        request.insert_header(header::HOST, self.upstream_host.unwrap_or(self.host))?;
+        let host = self.host_value(&request.headers)?;
+        match self.upstream_host {
+            Some(other) => request.insert_header(header::HOST, other)?,
+            None if request.headers.get(header::HOST) == Some(&host) => {}
+            None => request.insert_header(header::HOST, host.clone())?,
+        }
         request.insert_header(
             "X-Forwarded-For",
             append_forwarded_for(self.client, self.client_headers, self.trusted),
         )?;
-        request.insert_header("X-Forwarded-Proto", if self.secure { "https" } else { "http" })?;
-        request.insert_header("X-Forwarded-Host", self.host)?;
-        request.insert_header("X-Forwarded-Port", self.port.to_string())?;
+        let scheme = HeaderValue::from_static(if self.secure { "https" } else { "http" });
+        request.insert_header("X-Forwarded-Proto", scheme)?;
+        request.insert_header("X-Forwarded-Host", host)?;
+        request.insert_header("X-Forwarded-Port", HeaderValue::from(self.port))?;
         request.insert_header("X-Request-Id", self.request_id)?;
         for (name, value) in self.identity.into_iter().flat_map(|identity| &identity.headers) {
             request.insert_header(name.clone(), value.clone())?;
         }
         Ok(())
+    }
+
+    /// The host as the client calls it; the client's own value, where it is spelt so, is shared and not copied.
+    fn host_value(&self, headers: &HeaderMap) -> Result<HeaderValue> {
+        match headers.get(header::HOST) {
+            Some(sent) if sent.as_bytes() == self.host.as_bytes() => Ok(sent.clone()),
+            _ => HeaderValue::from_str(self.host).or_err(ErrorType::InvalidHTTPHeader, "host"),
+        }
     }
 }
 
@@ -128,10 +142,14 @@ impl Returning<'_> {
         }
         self.drop_own_cookies(response)?;
         if self.needs_login {
-            if self.document && says_nothing_of_caching(&response.headers) {
-                response.insert_header(header::CACHE_CONTROL, "private, no-cache")?;
+            match response.headers.contains_key(header::CACHE_CONTROL) {
+                true => make_private(response)?,
+                false => {
+                    let asked_again = self.document && !response.headers.contains_key(header::EXPIRES);
+                    let value = if asked_again { "private, no-cache" } else { "private" };
+                    response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static(value))?;
+                }
             }
-            make_private(response)?;
         }
         if let Some(hsts) = self.hsts {
             response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone())?;

@@ -5,6 +5,8 @@
 //! behind another proxy may have read those bytes differently, so they are looked at once more, before anything is
 //! decided. One pass, no allocation.
 
+use memchr::{memchr, memchr3};
+
 use crate::proxy::framing::FramingError;
 
 /// What the parsed request does not tell.
@@ -48,11 +50,7 @@ struct Lines<'h> {
 impl<'h> Lines<'h> {
     /// The next line without its end; only CR LF ends one, and neither byte is anywhere else.
     fn next_line(&mut self) -> Result<&'h [u8], FramingError> {
-        let end = self
-            .rest
-            .iter()
-            .position(|byte| matches!(byte, b'\r' | b'\n' | 0))
-            .ok_or(FramingError::Line)?;
+        let end = memchr3(b'\r', b'\n', 0, self.rest).ok_or(FramingError::Line)?;
         let (line, end) = self.rest.split_at(end);
         self.rest = end.strip_prefix(b"\r\n").ok_or(FramingError::Line)?;
         Ok(line)
@@ -76,7 +74,7 @@ fn read_request_line(line: &[u8]) -> Result<&[u8], FramingError> {
 /// A continuation line (obs-fold) begins with white space, and so has no name; white space before the colon is the
 /// oldest of smuggling tricks (RFC 9112 §5.1).
 fn field_name(line: &[u8]) -> Result<&[u8], FramingError> {
-    let colon = line.iter().position(|&byte| byte == b':').ok_or(FramingError::Line)?;
+    let colon = memchr(b':', line).ok_or(FramingError::Line)?;
     let name = &line[..colon];
     if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
         Err(FramingError::Line)

@@ -2,14 +2,17 @@
 //!
 //! Pingora's timers start anew with every byte, so that a client who sends one now and then keeps a connection for ever;
 //! an HTTP/2 connection is waited for without any; and a stream that was admitted once is never looked at again. Here
-//! each exchange runs beside what may end it: a head that does not come, the end of the session that it was admitted
-//! by, or a limit for all of it. What ends it drops it, and with it the connection (HTTP/1.1) or the stream (HTTP/2). The hooks speak to their own
-//! exchange through the task that runs both; the price is one timer for a request.
+//! what runs is watched by a [`Vigil`]: for a head that does not come, for the end of the session that an exchange was
+//! admitted by, and for a limit on all of it. What ends it drops it, and with it the connection (HTTP/1.1) or the stream
+//! (HTTP/2). The hooks speak to the vigil of their own task.
+//!
+//! A timer costs about a microsecond to set, so there is one for a connection and not one for a request: it is only ever
+//! moved forward in time by the request that needs it sooner, and one that goes off too early is set anew. A busy
+//! connection pays for two settings a second.
 
-use std::future::pending;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,8 +20,7 @@ use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
@@ -63,19 +65,10 @@ impl<A> Watched<A> {
         }
     }
 
-    /// Runs everything that happens on one connection. Ends early when an HTTP/2 handshake does not. `fresh` is given up
-    /// when the first request has arrived.
+    /// Runs everything that happens on one connection. `fresh` is given up when the first request has arrived.
     pub async fn run_connection(&self, serving: impl Future<Output = ()>, fresh: TaskTrackerToken) {
-        let connection = Arc::new(Connection::of(fresh));
-        let mut serving = pin!(CONNECTION.scope(Arc::clone(&connection), serving));
-        if timeout(self.patience.first, &mut serving).await.is_ok() {
-            return;
-        }
-        if connection.shakes_hands.load(Ordering::Acquire) {
-            debug!("HTTP/2 handshake took too long");
-            return;
-        }
-        serving.await;
+        let vigil = Arc::new(Vigil::of_connection(self.patience, fresh));
+        vigil.watch(serving).await;
     }
 }
 
@@ -89,25 +82,28 @@ where
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let first = CONNECTION.try_with(|connection| !connection.began.swap(true, Ordering::AcqRel));
-        let patience = match first {
-            Ok(true) => self.patience.first,
-            _ => self.patience.next,
-        };
-        let exchange = Arc::new(Exchange::default());
-        let serving = EXCHANGE.scope(Arc::clone(&exchange), self.app.process_new_http(session, shutdown));
-        exchange.run(serving, patience, self.patience.look).await
+        let serving = self.app.process_new_http(session, shutdown);
+        match VIGIL.try_with(Arc::clone) {
+            Ok(of_connection) => {
+                of_connection.await_head();
+                let reused = serving.await;
+                of_connection.exchange_is_over();
+                reused
+            }
+            // A stream of HTTP/2 runs in a task of its own, and its head is complete.
+            Err(_) => Arc::new(Vigil::of_stream(self.patience)).watch(serving).await.flatten(),
+        }
     }
 
     /// Pingora asks for these when it begins an HTTP/2 handshake …
     fn h2_options(&self) -> Option<H2Options> {
-        note_handshake(true);
+        let _ = VIGIL.try_with(|vigil| vigil.handshake_begins());
         self.app.h2_options()
     }
 
     /// … and for these, among other times, when that is done.
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        note_handshake(false);
+        let _ = VIGIL.try_with(|vigil| vigil.handshake_is_done());
         Some(&self.options)
     }
 
@@ -118,123 +114,221 @@ where
 
 /// Says that the head of this task's request is complete.
 pub fn head_arrived() {
-    // Outside of a watched connection nobody waits for it.
-    let _ = EXCHANGE.try_with(|exchange| exchange.head_arrived.store(true, Ordering::Release));
-    let _ = CONNECTION.try_with(|connection| connection.is_used());
+    // Outside of a watched task nobody waits for it.
+    let _ = VIGIL.try_with(|vigil| vigil.head_arrived());
 }
 
 /// Lets this task's exchange go on for as long as `holds` says true.
-pub fn lives_while(holds: impl Fn() -> bool + Send + Sync + 'static) {
-    let _ = EXCHANGE.try_with(|exchange| {
-        if exchange.holds.set(Box::new(holds)).is_ok() {
-            exchange.bound.notify_one();
-        }
-    });
+pub fn lives_while(holds: impl Fn() -> bool + Send + 'static) {
+    let _ = VIGIL.try_with(|vigil| vigil.lives_while(Box::new(holds)));
 }
 
 /// Ends this task's exchange after `limit`, counted from now.
 pub fn lasts_at_most(limit: Duration) {
-    let _ = EXCHANGE.try_with(|exchange| {
-        if exchange.limit.set(limit).is_ok() {
-            exchange.limited.notify_one();
-        }
-    });
+    let _ = VIGIL.try_with(|vigil| vigil.lasts_at_most(limit));
 }
 
-/// What is known about a connection.
-#[derive(Debug)]
-struct Connection {
-    began: AtomicBool,
-    shakes_hands: AtomicBool,
-    /// Until the first request: who has connected only now is not to be sent away at a stop.
-    fresh: Mutex<Option<TaskTrackerToken>>,
+/// What is watched for on one connection, or on one stream of HTTP/2.
+struct Vigil {
+    patience: Patience,
+    state: Mutex<State>,
 }
 
-impl Connection {
-    fn of(fresh: TaskTrackerToken) -> Self {
-        Self {
-            began: AtomicBool::new(false),
-            shakes_hands: AtomicBool::new(false),
-            fresh: Mutex::new(Some(fresh)),
-        }
-    }
-
-    fn is_used(&self) {
-        drop(self.fresh.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-}
-
-/// One request and its answer.
 #[derive(Default)]
-struct Exchange {
-    head_arrived: AtomicBool,
-    holds: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
-    bound: Notify,
-    limit: OnceLock<Duration>,
-    limited: Notify,
+struct State {
+    stage: Stage,
+    /// When the next head must be complete, or the handshake done.
+    expected: Option<Instant>,
+    /// An exchange of this connection has begun.
+    began: bool,
+    /// What the exchange lives by, and when that is looked at next.
+    holds: Option<(Box<dyn Fn() -> bool + Send>, Instant)>,
+    /// When the exchange ends, whatever it does.
+    limit: Option<Instant>,
+    /// Until the first request: who has connected only now is not to be sent away at a stop.
+    fresh: Option<TaskTrackerToken>,
 }
 
-impl Exchange {
-    async fn run<T>(&self, serving: impl Future<Output = Option<T>>, patience: Duration, look: Duration) -> Option<T> {
-        let mut serving = pin!(serving);
-        tokio::select! {
-            biased;
-            served = &mut serving => served,
-            () = self.head_is_late(patience) => {
-                debug!("no complete request head in time");
-                None
-            }
-            () = self.session_ends(look) => {
-                info!("an answer was cut, since its session has ended");
-                None
-            }
-            () = self.time_is_over() => {
-                warn!("an answer was cut after sites.upstream.total_timeout");
-                None
-            }
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stage {
+    /// Nobody knows yet which protocol it will be.
+    #[default]
+    Beginning,
+    Handshake,
+    AwaitingHead,
+    Running,
+}
 
-    async fn head_is_late(&self, patience: Duration) {
-        sleep(patience).await;
-        if self.head_arrived.load(Ordering::Acquire) {
-            pending::<()>().await;
-        }
-    }
+/// Why what was watched is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Handshake,
+    Head,
+    Session,
+    Limit,
+}
 
-    async fn time_is_over(&self) {
-        self.limited.notified().await;
-        match self.limit.get() {
-            // Silence until then has its own answer, which gets time to be sent.
-            Some(limit) => sleep(*limit + LAST_WORDS).await,
-            None => pending().await,
-        }
-    }
-
-    async fn session_ends(&self, look: Duration) {
-        self.bound.notified().await;
-        let Some(holds) = self.holds.get() else {
-            return pending().await;
+impl Vigil {
+    fn of_connection(patience: Patience, fresh: TaskTrackerToken) -> Self {
+        let state = State {
+            expected: Some(Instant::now() + patience.first),
+            fresh: Some(fresh),
+            ..State::default()
         };
-        while holds() {
-            sleep(look).await;
+        Self {
+            patience,
+            state: Mutex::new(state),
+        }
+    }
+
+    fn of_stream(patience: Patience) -> Self {
+        let state = State {
+            stage: Stage::Running,
+            ..State::default()
+        };
+        Self {
+            patience,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Runs it as the vigil of its task; `None` when it was ended.
+    async fn watch<T>(self: Arc<Self>, serving: impl Future<Output = T>) -> Option<T> {
+        let serving = VIGIL.scope(Arc::clone(&self), serving);
+        let mut serving = pin!(serving);
+        let mut alarm = pin!(Alarm::default());
+        std::future::poll_fn(move |cx| {
+            if let Poll::Ready(served) = serving.as_mut().poll(cx) {
+                return Poll::Ready(Some(served));
+            }
+            while let Some(due) = self.due() {
+                if alarm.as_mut().rings(due, cx).is_pending() {
+                    return Poll::Pending;
+                }
+                if let Some(end) = self.look(Instant::now()) {
+                    end.tell();
+                    return Poll::Ready(None);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn await_head(&self) {
+        let mut state = self.lock();
+        let patience = if state.began {
+            self.patience.next
+        } else {
+            self.patience.first
+        };
+        state.began = true;
+        state.stage = Stage::AwaitingHead;
+        state.expected = Some(Instant::now() + patience);
+    }
+
+    fn head_arrived(&self) {
+        let mut state = self.lock();
+        state.stage = Stage::Running;
+        state.expected = None;
+        drop(state.fresh.take());
+    }
+
+    fn exchange_is_over(&self) {
+        let mut state = self.lock();
+        state.holds = None;
+        state.limit = None;
+    }
+
+    fn handshake_begins(&self) {
+        self.lock().stage = Stage::Handshake;
+    }
+
+    fn handshake_is_done(&self) {
+        let mut state = self.lock();
+        if state.stage == Stage::Handshake {
+            state.stage = Stage::Running;
+            state.expected = None;
+            // From here on a stop is told to the client by GOAWAY, which says what was still taken.
+            drop(state.fresh.take());
+        }
+    }
+
+    fn lives_while(&self, holds: Box<dyn Fn() -> bool + Send>) {
+        self.lock().holds = Some((holds, Instant::now() + self.patience.look));
+    }
+
+    fn lasts_at_most(&self, limit: Duration) {
+        // Silence until then has its own answer, which gets time to be sent.
+        self.lock().limit = Some(Instant::now() + limit + LAST_WORDS);
+    }
+
+    /// When to look next; `None` while nothing is watched for.
+    fn due(&self) -> Option<Instant> {
+        let state = self.lock();
+        let look = state.holds.as_ref().map(|(_, next)| *next);
+        [state.expected, look, state.limit].into_iter().flatten().min()
+    }
+
+    /// What has come to its end.
+    fn look(&self, now: Instant) -> Option<End> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if state.expected.is_some_and(|expected| expected <= now) {
+            match state.stage {
+                Stage::Handshake => return Some(End::Handshake),
+                Stage::AwaitingHead => return Some(End::Head),
+                // TLS and preamble have a limit of their own.
+                Stage::Beginning | Stage::Running => state.expected = None,
+            }
+        }
+        if state.limit.is_some_and(|limit| limit <= now) {
+            return Some(End::Limit);
+        }
+        if let Some((holds, next)) = &mut state.holds
+            && *next <= now
+        {
+            if !holds() {
+                return Some(End::Session);
+            }
+            *next = now + self.patience.look;
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl End {
+    fn tell(self) {
+        match self {
+            Self::Handshake => debug!("HTTP/2 handshake took too long"),
+            Self::Head => debug!("no complete request head in time"),
+            Self::Session => info!("an answer was cut, since its session has ended"),
+            Self::Limit => warn!("an answer was cut after sites.upstream.total_timeout"),
         }
     }
 }
 
-fn note_handshake(shakes_hands: bool) {
-    let _ = CONNECTION.try_with(|connection| {
-        let shook = connection.shakes_hands.swap(shakes_hands, Ordering::AcqRel);
-        // From here on a stop is told to the client by GOAWAY, which says what was still taken.
-        if shook && !shakes_hands {
-            connection.is_used();
+/// A timer that is set only when it is needed sooner than it would go off.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready at `due` or, when it was set for an earlier moment, then.
+    fn rings(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.is_elapsed() || sleep.deadline() > due {
+            sleep.as_mut().reset(due);
         }
-    });
+        sleep.as_mut().poll(cx)
+    }
 }
 
 tokio::task_local! {
-    static CONNECTION: Arc<Connection>;
-    static EXCHANGE: Arc<Exchange>;
+    static VIGIL: Arc<Vigil>;
 }
 
 /// For an error page to go out.
@@ -247,11 +341,15 @@ pub const IDLE: Duration = Duration::from_secs(75);
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::future::pending;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use pingora::protocols::l4::stream::Stream as TcpStream;
     use pingora::services::listening::Service;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::watch;
+    use tokio::time::{sleep, timeout};
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -380,7 +478,7 @@ mod tests {
             SHORT,
         );
         let stuck = async {
-            note_handshake(true);
+            VIGIL.with(|vigil| vigil.handshake_begins());
             pending::<()>().await;
         };
         timeout(
@@ -390,8 +488,10 @@ mod tests {
         .await
         .unwrap();
         let open = async {
-            note_handshake(true);
-            note_handshake(false);
+            VIGIL.with(|vigil| {
+                vigil.handshake_begins();
+                vigil.handshake_is_done();
+            });
             sleep(SHORT.first * 2).await;
         };
         let began = tokio::time::Instant::now();

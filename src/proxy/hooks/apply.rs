@@ -31,9 +31,9 @@ impl Hooks {
         let snapshot = Arc::clone(&ctx.snapshot);
         let portal = snapshot.portal.inner();
         ctx.decision = decision.name();
-        let target = admitted.target.path_and_query();
+        let target = || admitted.target.path_and_query();
         let refuse = |context: &RequestContext, style: Style, problem: Problem| {
-            Verdict::Answer(portal.refuse(context, &request.headers, style, &problem, &target))
+            Verdict::Answer(portal.refuse(context, &request.headers, style, &problem, &target()))
         };
         let verdict = match decision {
             Decision::Forward { at, identified } => {
@@ -54,19 +54,19 @@ impl Hooks {
                 context.site = Some(at.site);
                 if mints_ticket(&request.method, admitted.class) {
                     match portal
-                        .login_in_place(&context, &request.headers, admitted.class, &target)
+                        .login_in_place(&context, &request.headers, admitted.class, &target())
                         .await
                     {
                         Ok(response) => Verdict::Answer(portal.finish(&context, response)),
                         Err(problem) => refuse(&context, Style::Page, problem),
                     }
                 } else {
-                    refuse(&context, ctx.style, login_required(&target, None))
+                    refuse(&context, ctx.style, login_required(&target(), None))
                 }
             }
             Decision::LoginRedirect { at } => {
                 context.site = Some(at.site);
-                let location = login_address(&target);
+                let location = login_address(&target());
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = StatusCode::FOUND;
                 if let Ok(value) = location.try_into() {
@@ -81,7 +81,7 @@ impl Hooks {
             } => {
                 context.site = Some(at.site);
                 let problem = match reason {
-                    Unauthorized::LoginRequired => login_required(&target, cors_origin),
+                    Unauthorized::LoginRequired => login_required(&target(), cors_origin),
                     Unauthorized::TokenInvalid | Unauthorized::TokenForOtherSites => Problem {
                         cors_origin,
                         ..context.token_problem()
@@ -136,7 +136,7 @@ impl Hooks {
                 if downgraded {
                     Verdict::Answer(https_redirect(&snapshot, &context, admitted))
                 } else {
-                    Verdict::Portal(target.clone().into_owned())
+                    Verdict::Portal(target().into_owned())
                 }
             }
             Decision::VerificationFile { name } => Verdict::Answer(verification_file(&snapshot, &context, &name)),
@@ -205,14 +205,15 @@ impl Hooks {
                 registry.still_holds(&cached) && (!endless || registry.still_the_same(&cached, since))
             });
         }
-        let rewritten = admitted.target.path_and_query();
+        let target = &admitted.target;
+        let rewritten = (!target.is(request.raw_path())).then(|| target.path_and_query().into_owned());
         Verdict::Forward(Box::new(Forward {
             at,
             client: admitted.client,
             secure: admitted.secure,
             authority: context.authority(),
             port: context.port.unwrap_or(if admitted.secure { 443 } else { 80 }),
-            path_and_query: (request.raw_path() != rewritten.as_bytes()).then(|| rewritten.into_owned()),
+            path_and_query: rewritten,
             upstream_host: None,
             path_prefix: None,
             lease: None,

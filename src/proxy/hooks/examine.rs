@@ -10,8 +10,8 @@ use tracing::info;
 
 use super::answers::https_redirect;
 use super::{Hooks, RequestState, Verdict, present, unknown_context};
-use crate::gate::decide::{RequestView, decide};
-use crate::gate::origin::{OwnOrigin, is_same_origin_call, origin};
+use crate::gate::decide::{Decision, RequestView, decide};
+use crate::gate::origin::{is_same_origin_call, origin};
 use crate::gate::request_class::preflight_for;
 use crate::portal::code::Code;
 use crate::portal::context::{Bearer, OwnCookieValues, RequestContext};
@@ -44,7 +44,7 @@ impl Hooks {
         };
         ctx.style = admitted.class.into();
         ctx.request_id = self.request_id(ctx, request, &admitted);
-        let mut context = self.context(ctx, request, &admitted);
+        let mut context = Self::context(ctx, &admitted);
         if let Some(status) = self.not_served(session, &snapshot, &admitted) {
             ctx.decision = "unknown_host";
             let target = admitted.target.path_and_query();
@@ -58,6 +58,7 @@ impl Hooks {
             return Verdict::Answer(response);
         }
         if forward_auth::is_question(&admitted.target) {
+            Self::complete(&mut context, &snapshot, request);
             // Whatever host it is asked at: outer proxies use the address that they know.
             let verified = forward_auth::verify(&snapshot, request, &admitted, context).await;
             ctx.decision = verified.decision;
@@ -83,6 +84,9 @@ impl Hooks {
             &presented.credential(),
         );
         presented.tell(&mut context);
+        if !matches!(decision, Decision::Forward { .. }) {
+            Self::complete(&mut context, &snapshot, request);
+        }
         if self.part.redirect_to_https && !admitted.secure {
             ctx.decision = "https_redirect";
             ctx.context = Some(context.clone());
@@ -108,19 +112,8 @@ impl Hooks {
         misdirected.then_some(StatusCode::MISDIRECTED_REQUEST)
     }
 
-    /// What the portal needs to know; the decision adds the site.
-    fn context(&self, ctx: &RequestState, request: &RequestHeader, admitted: &Admitted<'_>) -> RequestContext {
-        let names = &ctx.snapshot.names;
-        let one = |name: &str| match cookies::find(&request.headers, name.as_bytes()) {
-            Found::Value(value) => Some(value.to_vec()),
-            Found::Absent | Found::Conflict => None,
-        };
-        let host = admitted.authority.host.clone().into_owned();
-        let own = OwnOrigin {
-            secure: admitted.secure,
-            host: &host,
-            port: admitted.authority.port,
-        };
+    /// What everybody needs to know; the decision adds the site, [`Self::complete`] what is for the portal.
+    fn context(ctx: &RequestState, admitted: &Admitted<'_>) -> RequestContext {
         RequestContext {
             request_id: Arc::clone(&ctx.request_id),
             address: admitted.client.address,
@@ -129,19 +122,30 @@ impl Hooks {
             secure: admitted.secure,
             site: None,
             public_host: false,
-            same_origin: is_same_origin_call(&request.headers, &own),
+            same_origin: false,
             session: None,
             bearer: Bearer::None,
             dead_session: false,
             session_in_doubt: false,
-            cookies: OwnCookieValues {
-                ticket: one(&names.ticket),
-                browser: one(&names.browser),
-                last_user: one(&names.last_user),
-                handoff: one(&names.handoff),
-            },
-            host,
+            cookies: OwnCookieValues::default(),
+            host: admitted.authority.host.clone().into_owned(),
         }
+    }
+
+    /// Reads what only the portal asks for: a request that is forwarded does without.
+    fn complete(context: &mut RequestContext, snapshot: &Snapshot, request: &RequestHeader) {
+        let names = &snapshot.names;
+        let one = |name: &str| match cookies::find(&request.headers, name.as_bytes()) {
+            Found::Value(value) => Some(value.to_vec()),
+            Found::Absent | Found::Conflict => None,
+        };
+        context.cookies = OwnCookieValues {
+            ticket: one(&names.ticket),
+            browser: one(&names.browser),
+            last_user: one(&names.last_user),
+            handoff: one(&names.handoff),
+        };
+        context.same_origin = is_same_origin_call(&request.headers, &context.own_origin());
     }
 
     /// A trusted peer's id where it has the form of one, else our own.
