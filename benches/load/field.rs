@@ -9,7 +9,7 @@ use crate::certificate::Certificate;
 use crate::daemon::Daemon;
 use crate::gateway::Gateway;
 use crate::lane::{Exchange, Length};
-use crate::peers::{Asks, Peer, Place, caddy, installed, nginx};
+use crate::peers::{Asks, Peer, Place, apache, caddy, installed, nginx};
 use crate::requests;
 use crate::support::wire::Request;
 use crate::upstream::{LARGE, LARGE_PATH, SMALL};
@@ -128,7 +128,7 @@ impl Field {
     fn enter_floor(&mut self) {
         let Some((daemon, addresses)) = &self.floor else { return };
         let (processes, addresses) = (vec![daemon.id()], (addresses[0], addresses[1]));
-        self.enter_proxy(FLOOR, addresses, &processes);
+        self.enter_proxy(FLOOR, addresses, &processes, None);
     }
 
     fn enter_gateways(&mut self) {
@@ -171,7 +171,7 @@ impl Field {
         });
         for (server, program) in SERVERS {
             let asks = match server {
-                NGINX => Some(Asks::Nobody),
+                NGINX | APACHE => Some(Asks::Nobody),
                 NGINX_CONSTANT | CADDY_CONSTANT => Some(Asks::Constant),
                 NGINX_MENSHEN | CADDY_MENSHEN => menshen,
                 _ => None,
@@ -179,8 +179,13 @@ impl Field {
             let (true, Some(asks)) = (wants(server), asks) else {
                 continue;
             };
-            if !installed(program) {
-                let hint = format!("{server}: {program} is not installed; `make bench` installs it");
+            let module = server != APACHE || apache::has_module();
+            if !installed(program) || !module {
+                let package = match program {
+                    "apache2" => "apache2 libapache2-mod-auth-openidc",
+                    other => other,
+                };
+                let hint = format!("{server}: not installed (as root: apt-get install {package}, or `make bench`)");
                 self.left_out.push(hint);
                 continue;
             }
@@ -190,28 +195,35 @@ impl Field {
                 asks,
             };
             let started = match program {
-                "nginx" => nginx::start(&place).await,
-                _ => caddy::start(&place).await,
+                "nginx" => nginx::start(&place).await.map(|peer| (peer, None)),
+                "caddy" => caddy::start(&place).await.map(|peer| (peer, None)),
+                _ => apache::start(&place).await.map(|(peer, cookie)| (peer, Some(cookie))),
             };
             match started {
-                Ok(peer) => self.enter_peer(server, peer, asks),
+                Ok((peer, cookie)) => self.enter_peer(server, peer, asks, cookie.as_deref()),
                 Err(error) => self.left_out.push(format!("{server}: {error}")),
             }
         }
     }
 
-    fn enter_peer(&mut self, server: &'static str, peer: Peer, asks: Asks) {
+    fn enter_peer(&mut self, server: &'static str, peer: Peer, asks: Asks, cookie: Option<&str>) {
         let mut processes = vec![peer.daemon.id()];
         if matches!(asks, Asks::Menshen { .. }) {
             let gateways = [&self.plain, &self.secure].into_iter().flatten();
             processes.extend(gateways.map(|gateway| gateway.process.id()));
         }
-        self.enter_proxy(server, (peer.plain, peer.secure), &processes);
+        self.enter_proxy(server, (peer.plain, peer.secure), &processes, cookie);
         self.peers.push(peer);
     }
 
-    /// Asked exactly what Menshen is asked by somebody with a session.
-    fn enter_proxy(&mut self, server: &'static str, addresses: (SocketAddr, SocketAddr), processes: &[u32]) {
+    /// Asked exactly what Menshen is asked by somebody with a session, unless it has a session of its own.
+    fn enter_proxy(
+        &mut self,
+        server: &'static str,
+        addresses: (SocketAddr, SocketAddr),
+        processes: &[u32],
+        cookie: Option<&str>,
+    ) {
         let gateways = [
             (&self.plain, Protocol::Http1, addresses.0),
             (&self.secure, Protocol::Http2, addresses.1),
@@ -219,7 +231,8 @@ impl Field {
         for (gateway, protocol, address) in gateways {
             let Some(gateway) = gateway else { continue };
             for size in [Size::Small, Size::Large] {
-                let request = requests::navigation(&gateway.world, &size.path("/page"), &gateway.cookie);
+                let request =
+                    requests::navigation(&gateway.world, &size.path("/page"), cookie.unwrap_or(&gateway.cookie));
                 self.offers.push(Offer {
                     server,
                     protocol,

@@ -1,8 +1,10 @@
 //! The peers, from Debian's packages, each tuned as Menshen and the floor are: two workers, no access log, connections
 //! kept open on both sides, answers of 64 KiB held in memory.
 
+pub mod apache;
 pub mod caddy;
 pub mod nginx;
+mod openid;
 
 use std::net::SocketAddr;
 
