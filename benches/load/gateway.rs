@@ -1,6 +1,7 @@
 //! Menshen itself: the binary in a process of its own, as an operator runs it, once plain and once with TLS.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use menshen::sandbox::Persona;
 use tokio::runtime::Runtime;
@@ -9,13 +10,16 @@ use crate::certificate::Certificate;
 use crate::daemon::free_addresses;
 use crate::peers::THREADS;
 use crate::support::process::Process;
+use crate::support::wire::{Request, Wire};
 use crate::support::world::{PUBLIC_HOST, Plan};
 use crate::support::{Browser, World};
 
 /// A running gateway with its WeChat, and a browser that has logged in.
 pub struct Gateway {
-    pub world: World,
+    pub world: Arc<World>,
     pub process: Process,
+    /// Where it says how it is.
+    pub admin: SocketAddr,
     /// Where it speaks TLS, if it does.
     pub secure: Option<SocketAddr>,
     /// The session cookie as a browser sends it.
@@ -23,15 +27,27 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// One of its metrics.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let request = Request::new("GET", "/metrics").header("Host", "localhost");
+        let text = Wire::open(self.admin).await.send(&request).await.expect(200).text();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
     /// Plain HTTP. WeChat runs on the threads of `wechat`, so that its time can be told from the generator's.
     pub async fn plain(application: SocketAddr, wechat: &Runtime) -> Self {
-        let plan = plan(World::plan(), application, "http");
+        let admin = free_addresses(1)[0];
+        let plan = plan(World::plan(), application, "http").set("server.admin_listen", admin.to_string());
         let starting = wechat.spawn(async move { Box::pin(plan.start_process()).await });
         let (world, process) = starting.await.expect("a gateway");
         let cookie = log_in(&world).await;
         Self {
-            world,
+            world: Arc::new(world),
             process,
+            admin,
             secure: None,
             cookie,
         }
@@ -39,7 +55,7 @@ impl Gateway {
 
     /// TLS with HTTP/2, and beside it a plain listener for proxies that ask.
     pub async fn secure(application: SocketAddr, wechat: &Runtime, certificate: &Certificate) -> Self {
-        let addresses = free_addresses(2);
+        let addresses = free_addresses(3);
         let (plain, secure) = (addresses[0], addresses[1]);
         let directory = certificate.directory().display();
         let server = format!(
@@ -47,7 +63,8 @@ impl Gateway {
              tls = {{ cert = \"{directory}/cert.pem\", key = \"{directory}/key.pem\" }}"
         );
         let server: toml::Table = server.parse().expect("TOML");
-        let mut plan = plan(World::plan_https(), application, "https");
+        let plan = plan(World::plan_https(), application, "https");
+        let mut plan = plan.set("server.admin_listen", addresses[2].to_string());
         for (key, value) in server {
             plan = plan.set(&format!("server.{key}"), value);
         }
@@ -58,8 +75,9 @@ impl Gateway {
         let process = Process::serve(&world.configuration()).await;
         let cookie = log_in(&world).await;
         Self {
-            world,
+            world: Arc::new(world),
             process,
+            admin: addresses[2],
             secure: Some(secure),
             cookie,
         }
@@ -99,6 +117,8 @@ fn plan(plan: Plan, application: SocketAddr, scheme: &str) -> Plan {
         .set("limits.phone_calls", "100000000/min")
         .set("limits.phone_calls_per_person", "100000000/min")
         .set("limits.waiting_streams", 1_000_000)
+        // Twenty thousand pages take a while to open.
+        .set("login.ticket_ttl", "5m")
         .set("log.level", "info,access=warn")
         // WeChat lets a person log in a hundred times a minute.
         .wechat(|wechat| {

@@ -26,12 +26,15 @@ mod floor;
 mod gateway;
 mod generator;
 mod lane;
+mod logins;
 mod machine;
 mod measure;
 mod options;
 mod peers;
+mod people;
 mod report;
 mod requests;
+mod streams;
 mod targets;
 mod upstream;
 
@@ -83,7 +86,8 @@ async fn run(options: &Options, wechat: &Runtime) {
         of_protocol.any(|scenario| options.wants(&scenario.name_of(server)))
     };
     progress("starting");
-    let field = Box::pin(Field::start(wants, false, wechat)).await;
+    let more = MORE.iter().any(|name| options.wants(name));
+    let field = Box::pin(Field::start(wants, more, wechat)).await;
     let mut tables = Vec::new();
     for &scenario in &scenarios {
         if SERVERS
@@ -93,8 +97,23 @@ async fn run(options: &Options, wechat: &Runtime) {
             tables.push(measure::measure(&field, scenario, options).await);
         }
     }
+    let gateway = || field.plain.as_ref().expect("a gateway");
+    let length = std::time::Duration::from_secs(if options.quick { 3 } else { 10 });
+    let mut views = None;
+    if options.wants(VIEWS) {
+        views = Some(logins::views_write_nothing(gateway(), length).await);
+    }
+    let mut whole = None;
+    if options.wants(LOGINS) {
+        whole = Some(logins::sustained(gateway(), length).await);
+    }
+    let mut waiting = None;
+    if options.wants(STREAMS) {
+        waiting = Some(Box::pin(streams::measure(gateway(), options)).await);
+    }
     progress("");
-    let verdicts = targets::judge(&tables);
+    let mut verdicts = targets::judge(&tables);
+    verdicts.extend(waiting.iter().flat_map(targets::judge_streams));
     let machine = machine::describe();
     let heard = noise.heard();
     if options.json {
@@ -104,6 +123,9 @@ async fn run(options: &Options, wechat: &Runtime) {
             "rounds": options.rounds,
             "seconds": options.seconds,
             "tables": tables.iter().map(measure::Table::json).collect::<Vec<_>>(),
+            "anonymous_views": views,
+            "logins": whole.as_ref().map(logins::Logins::json),
+            "waiting_pages": waiting.as_ref().map(streams::Streams::json),
             "left_out": field.left_out,
             "targets": targets::json(&verdicts),
         });
@@ -115,10 +137,19 @@ async fn run(options: &Options, wechat: &Runtime) {
     for table in &tables {
         println!("{}", table.print());
     }
+    if let Some(views) = &views {
+        println!("Anonymous login pages: {views}\n");
+    }
+    if let Some(logins) = &whole {
+        println!("{}", logins.print());
+    }
+    if let Some(streams) = &waiting {
+        println!("{}", streams.print());
+    }
     for line in &field.left_out {
         println!("left out: {line}");
     }
-    println!("{}", targets::print(&verdicts));
+    print!("{}", targets::print(&verdicts));
 }
 
 fn list(options: &Options) {
@@ -135,17 +166,26 @@ fn list(options: &Options) {
             }
         }
     }
+    for name in MORE {
+        if options.wants(name) {
+            println!("{name}");
+        }
+    }
 }
 
 /// Thousands of streams need as many files.
 fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    // Where it may not be raised, --streams says so.
-    let _ = setrlimit(Resource::Nofile, most);
+    let of_own = getrlimit(Resource::Nofile).maximum;
+    // Root may go above its own limit.
+    for limit in [Some(1 << 20), of_own] {
+        let most = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        if setrlimit(Resource::Nofile, most).is_ok() {
+            return;
+        }
+    }
 }
 
 /// On a terminal only.
@@ -155,5 +195,10 @@ pub fn progress(text: &str) {
     }
 }
 
+const VIEWS: &str = "anonymous views";
+const LOGINS: &str = "logins";
+const STREAMS: &str = "waiting pages";
+/// What is measured besides requests.
+const MORE: [&str; 3] = [VIEWS, LOGINS, STREAMS];
 /// The threads on which WeChat's stand-in runs.
 pub const WECHAT: &str = "wechat";

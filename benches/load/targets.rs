@@ -10,6 +10,7 @@ use crate::field::{
 };
 use crate::measure::{Loop, Round, Table};
 use crate::report::Figure;
+use crate::streams::Streams;
 
 /// One server against another.
 struct Target {
@@ -85,6 +86,22 @@ pub fn judge(tables: &[Table]) -> Vec<Verdict> {
     verdicts
 }
 
+/// Of waiting pages.
+pub fn judge_streams(streams: &Streams) -> Vec<Verdict> {
+    let median = streams.scan.value_at_quantile(0.5) as f64 / 1000.0;
+    let name = |what: &str| format!("{what}, with {} streams open", streams.open);
+    vec![
+        Verdict::at_most(&name("KiB for a waiting page"), streams.bytes_each / 1024.0, 35.0),
+        Verdict::at_most(&name("ms from scan to event, median"), median, 50.0),
+        Verdict::at_most(&name("wake-ups lost in the storm"), streams.lost() as f64, 0.0),
+        Verdict::at_most(
+            &name("s until those who hung up are forgotten"),
+            streams.freed_in.unwrap_or(f64::INFINITY),
+            30.0,
+        ),
+    ]
+}
+
 impl Verdict {
     fn of(name: &str, figure: Figure, goal: Goal) -> Self {
         let met = goal.is_met(figure.median);
@@ -102,7 +119,7 @@ impl Verdict {
     }
 
     /// Of a single figure.
-    pub fn at_most(name: &str, value: f64, most: f64) -> Self {
+    fn at_most(name: &str, value: f64, most: f64) -> Self {
         let figure = Figure {
             median: value,
             least: value,
@@ -113,6 +130,9 @@ impl Verdict {
 }
 
 pub fn print(verdicts: &[Verdict]) -> String {
+    if verdicts.is_empty() {
+        return String::new();
+    }
     let mut text = "Targets\n".to_owned();
     for verdict in verdicts {
         let _ = writeln!(text, "{}", verdict.text);
