@@ -37,10 +37,16 @@ impl Gateway {
         value.unwrap_or_else(|| panic!("no metric {name}"))
     }
 
-    /// Plain HTTP. WeChat runs on the threads of `wechat`, so that its time can be told from the generator's.
+    /// Plain HTTP.
     pub async fn plain(application: SocketAddr, wechat: &Runtime) -> Self {
+        Self::changed(application, wechat, |plan| plan).await
+    }
+
+    /// Plain HTTP with another configuration. WeChat runs on the threads of `wechat`, so that its time can be told from the generator's.
+    pub async fn changed(application: SocketAddr, wechat: &Runtime, change: impl FnOnce(Plan) -> Plan) -> Self {
         let admin = free_addresses(1)[0];
         let plan = plan(World::plan(), application, "http").set("server.admin_listen", admin.to_string());
+        let plan = change(plan);
         let starting = wechat.spawn(async move { Box::pin(plan.start_process()).await });
         let (world, process) = starting.await.expect("a gateway");
         let cookie = log_in(&world).await;

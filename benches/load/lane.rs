@@ -67,6 +67,12 @@ impl Exchange {
         }
     }
 
+    /// The bytes before and after a text in the request, to put others in its place.
+    pub fn around(&self, text: &str) -> Option<(&[u8], &[u8])> {
+        let at = find(&self.bytes, text.as_bytes())?;
+        Some((&self.bytes[..at], &self.bytes[at + text.len()..]))
+    }
+
     fn check(&self, status: u16, length: usize) -> io::Result<()> {
         let holds = match self.length {
             Length::Exactly(expected) => length == expected,
@@ -108,7 +114,7 @@ impl Lane {
     /// Sends, reads the whole answer, and holds it against what has to come.
     pub async fn exchange(&mut self, exchange: &Exchange) -> io::Result<()> {
         match self {
-            Self::Http1(lane) => lane.exchange(exchange).await,
+            Self::Http1(lane) => lane.exchange(&exchange.bytes, exchange).await,
             Self::Http2(sender) => {
                 let answered = second(sender, exchange).await;
                 let (status, length) = answered.map_err(io::Error::other)?;
@@ -119,7 +125,7 @@ impl Lane {
 }
 
 impl Http1 {
-    async fn open(address: SocketAddr) -> io::Result<Self> {
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -128,8 +134,9 @@ impl Http1 {
         })
     }
 
-    async fn exchange(&mut self, exchange: &Exchange) -> io::Result<()> {
-        self.stream.write_all(&exchange.bytes).await?;
+    /// Sends other bytes than the exchange's own, and checks the answer by it.
+    pub async fn exchange(&mut self, bytes: &[u8], exchange: &Exchange) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
         self.buffer.clear();
         let head = loop {
             self.fill().await?;

@@ -29,7 +29,7 @@ pub struct Logins {
 }
 
 /// Latencies of each step in microseconds.
-struct Steps([Histogram<u64>; 5]);
+struct Steps([Histogram<u64>; 6]);
 
 impl Steps {
     fn new() -> Self {
@@ -43,7 +43,7 @@ impl Steps {
     }
 }
 
-/// Page, stream, scan, confirm, redeem, by people who know nothing of each other.
+/// Page, stream, scan, confirm, redeem, and what was wanted, by people who know nothing of each other.
 pub async fn sustained(gateway: &Gateway, length: Duration) -> Logins {
     progress("logins");
     // Everybody once, so that users exist and codes are warm.
@@ -54,7 +54,7 @@ pub async fn sustained(gateway: &Gateway, length: Duration) -> Logins {
     let seconds = begin.elapsed().as_secs_f64();
     let cpu = Spent::until_now(gateway).since(&before);
     Logins {
-        done: steps.0[4].len(),
+        done: steps.0[5].len(),
         seconds,
         steps,
         cpu,
@@ -103,11 +103,23 @@ async fn log_in(world: &World, pages: &mut Wire, phones: &Phones, person: usize,
     phones.confirm(&Scanned { handle, number }).await;
     waiting.until("confirmed").await.expect("the stream goes on");
     step(3);
-    waiting.redeem(world, pages).await;
+    let browser = waiting.redeem(world, pages).await;
     step(4);
+    let request = browser.navigation("GET", "/").header("Sec-Fetch-Site", "same-origin");
+    let _ = pages.send(&request).await.expect(200);
+    step(5);
 }
 
 impl Logins {
+    /// Milliseconds of the gateway's and the store's CPU time for one.
+    pub fn cost(&self) -> f64 {
+        (self.cpu[0] + self.cpu[1]) * 1e3 / self.done.max(1) as f64
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.done as f64 / self.seconds
+    }
+
     pub fn print(&self) -> String {
         let each = |seconds: f64| seconds * 1e3 / self.done.max(1) as f64;
         let [gateway, store, wechat, generator] = self.cpu.map(each);
@@ -115,12 +127,12 @@ impl Logins {
             "Whole logins on {}, {AT_ONCE} at a time: {:.0}/s; CPU ms each: gateway {gateway:.2}, store {store:.2}, WeChat's \
              stand-in {wechat:.2}, generator {generator:.2}; {:.0} % of all cores\n",
             engine(),
-            self.done as f64 / self.seconds,
+            self.per_second(),
             self.cpu.iter().sum::<f64>() * 100.0 / self.seconds / crate::machine::cores() as f64,
         );
         for (name, latencies) in STEPS.iter().zip(&self.steps.0) {
             text += &format!(
-                "  {name:<28} p50 {:>7} µs, p99 {:>7} µs\n",
+                "  {name:<30} p50 {:>7} µs, p99 {:>7} µs\n",
                 latencies.value_at_quantile(0.5),
                 latencies.value_at_quantile(0.99)
             );
@@ -142,7 +154,7 @@ impl Logins {
             "at_once": AT_ONCE,
             "done": self.done,
             "seconds": self.seconds,
-            "per_second": self.done as f64 / self.seconds,
+            "per_second": self.per_second(),
             "cpu_seconds": { "gateway": gateway, "store": store, "wechat": wechat, "generator": generator },
             "steps": steps.collect::<Vec<_>>(),
         })
@@ -263,12 +275,13 @@ async fn count_changes(world: Arc<World>, stop: Arc<AtomicBool>) -> Option<u64> 
 }
 
 const AT_ONCE: usize = 16;
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     "page",
     "stream opened",
     "scan to the browser's event",
     "confirm to the event",
     "redeem",
+    "first page of the application",
 ];
 /// How sqlx names its threads.
 const SQLITE: &str = "sqlx-sqlite";

@@ -25,6 +25,7 @@ mod field;
 mod floor;
 mod gateway;
 mod generator;
+mod growth;
 mod lane;
 mod logins;
 mod machine;
@@ -111,9 +112,14 @@ async fn run(options: &Options, wechat: &Runtime) {
     if options.wants(STREAMS) {
         waiting = Some(Box::pin(streams::measure(gateway(), options)).await);
     }
+    let mut grown = Vec::new();
+    if options.growth {
+        grown = Box::pin(growth::measure(field.application_address, wechat, options)).await;
+    }
     progress("");
     let mut verdicts = targets::judge(&tables);
     verdicts.extend(waiting.iter().flat_map(targets::judge_streams));
+    verdicts.extend(targets::judge_growth(&grown));
     let machine = machine::describe();
     let heard = noise.heard();
     if options.json {
@@ -126,6 +132,7 @@ async fn run(options: &Options, wechat: &Runtime) {
             "anonymous_views": views,
             "logins": whole.as_ref().map(logins::Logins::json),
             "waiting_pages": waiting.as_ref().map(streams::Streams::json),
+            "growth": growth::json(&grown),
             "left_out": field.left_out,
             "targets": targets::json(&verdicts),
         });
@@ -146,6 +153,7 @@ async fn run(options: &Options, wechat: &Runtime) {
     if let Some(streams) = &waiting {
         println!("{}", streams.print());
     }
+    println!("{}", growth::print(&grown));
     for line in &field.left_out {
         println!("left out: {line}");
     }

@@ -87,13 +87,15 @@ impl Waiting {
         }
     }
 
-    /// Redeems on a connection that is used again.
-    pub async fn redeem(self, world: &World, pages: &mut Wire) {
+    /// Redeems on a connection that is used again: a browser with a session.
+    pub async fn redeem<'w>(self, world: &'w World, pages: &mut Wire) -> Browser<'w> {
         let mut browser = world.browser();
         browser.cookies = self.cookies;
         let target = format!("/.menshen/tickets/{}/redeem", self.ticket);
         let request = browser.script("POST", &target).json(&json!({}));
-        let _ = pages.send(&request).await.expect(200);
+        let answer = pages.send(&request).await.expect(200);
+        browser.keep(&answer);
+        browser
     }
 }
 

@@ -8,6 +8,7 @@ use crate::field::{
     APACHE, CADDY_CONSTANT, CADDY_MENSHEN, FLOOR, NGINX, NGINX_CONSTANT, NGINX_MENSHEN, PAGE, Protocol, REFUSAL,
     SESSION, Size, VERIFY,
 };
+use crate::growth::{BYTES, COST, Step};
 use crate::measure::{Loop, Round, Table};
 use crate::report::Figure;
 use crate::streams::Streams;
@@ -100,6 +101,28 @@ pub fn judge_streams(streams: &Streams) -> Vec<Verdict> {
             30.0,
         ),
     ]
+}
+
+/// Of growth: flat is at most a tenth more from the smallest to the largest.
+pub fn judge_growth(steps: &[Step]) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for of in ["known sessions", "sites", "routes", "users"] {
+        let mut steps = steps.iter().filter(|step| step.of == of);
+        let (Some(first), Some(last)) = (steps.next(), steps.last()) else {
+            continue;
+        };
+        if let (Some(small), Some(large)) = (first.figure(COST), last.figure(COST)) {
+            let name = format!("CPU per request with {} {of} / with {}", last.size, first.size);
+            verdicts.push(Verdict::at_most(&name, large / small, 1.1));
+        }
+    }
+    for step in steps {
+        if let Some(bytes) = step.figure(BYTES) {
+            let name = format!("bytes for a session up to {}", step.size);
+            verdicts.push(Verdict::at_most(&name, bytes, 1024.0));
+        }
+    }
+    verdicts
 }
 
 impl Verdict {
