@@ -87,8 +87,13 @@ impl Request {
 
 impl Wire {
     pub async fn open(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.expect("the gateway listens"))
+    }
+
+    /// Over a connection that is open already.
+    pub fn over(stream: TcpStream) -> Self {
         Self {
-            stream: TcpStream::connect(address).await.expect("the gateway listens"),
+            stream,
             unread: Vec::new(),
         }
     }
