@@ -4,6 +4,7 @@ mod answers;
 mod apply;
 mod examine;
 mod presented;
+mod request_id;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Response, StatusCode, Version, header};
@@ -40,6 +40,8 @@ use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::telemetry::audit::ticket_hash;
 use crate::telemetry::metrics::{InFlight, Metrics};
+
+use request_id::request_id;
 
 pub(in crate::proxy) use presented::present;
 
@@ -158,15 +160,13 @@ impl ProxyHttp for Hooks {
             return Error::e_explain(ErrorType::InternalError, "undecided");
         };
         let site = forward.at.site;
-        let (Some(upstreams), Some(settings)) =
-            (ctx.snapshot.upstreams.get(site), ctx.snapshot.settings.sites.get(site))
-        else {
+        let Some(upstreams) = ctx.snapshot.upstreams.get(site) else {
             return Error::e_explain(ErrorType::InternalError, "no such site");
         };
         let Some(chosen) = upstreams.choose(forward.client.address, forward.lease.as_ref()) else {
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
         };
-        forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
+        forward.upstream_host = chosen.host;
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
         forward.lease = Some(chosen.lease);
         forward.asked.get_or_insert_with(Instant::now);
@@ -445,19 +445,6 @@ impl Hooks {
     }
 }
 
-/// 128 random bits as text: unique enough to find one request in a year of logs.
-fn request_id() -> Arc<str> {
-    let mut bytes = [0_u8; 16];
-    // Without randomness nothing else works either; the id is for logs only.
-    let _ = SystemRandom::new().fill(&mut bytes);
-    let mut text = String::with_capacity(32);
-    for byte in bytes {
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 15)]));
-    }
-    text.into()
-}
-
 fn target_of(request: &RequestHeader) -> &str {
     request
         .uri
@@ -520,4 +507,3 @@ const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Sealed tickets are below.
 const APP_TICKETS: &str = "/.menshen/app/tickets/";
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
-const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -50,8 +50,8 @@ pub struct Upstreams {
 pub struct Chosen<'a> {
     /// To connect to.
     pub peer: HttpPeer,
-    /// `Host` that the upstream would get without the client's.
-    pub host: String,
+    /// `Host` for the upstream, where it does not get the client's.
+    pub host: Option<String>,
     /// Put before the path; usually empty.
     pub path_prefix: &'a str,
     /// Counts the request for as long as it runs.
@@ -104,6 +104,7 @@ impl Upstreams {
             milliseconds(),
         )?;
         let endpoint = Arc::clone(picked);
+        let instead = |host: &dyn Fn() -> String| (!self.options.pass_host).then(host);
         let (mut peer, host, path_prefix) = match (self.targets.get(endpoint.target)?, &endpoint.place) {
             (
                 UpstreamAddress::Network {
@@ -116,11 +117,11 @@ impl Upstreams {
             ) => {
                 let name = self.options.tls_name.as_ref().unwrap_or(host).clone();
                 let peer = HttpPeer::new(*address, *https, name);
-                (peer, authority(host, *port, *https), path.as_str())
+                (peer, instead(&|| authority(host, *port, *https)), path.as_str())
             }
             (UpstreamAddress::Unix { .. }, Place::Unix(path)) => {
                 let peer = HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?;
-                (peer, "localhost".to_owned(), "")
+                (peer, instead(&|| "localhost".to_owned()), "")
             }
             _ => return None,
         };

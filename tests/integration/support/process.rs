@@ -163,8 +163,10 @@ pub fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// `MENSHEN_BINARY` puts another build in its place: a release, one of before, or a profiler around it.
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_menshen"));
+    let built = env!("CARGO_BIN_EXE_menshen").into();
+    let mut command = Command::new(std::env::var_os("MENSHEN_BINARY").unwrap_or(built));
     command
         .args(arguments)
         .env_remove("MENSHEN_CONFIG")
