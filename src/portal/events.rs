@@ -77,9 +77,8 @@ impl Watch {
         }
         loop {
             if self.last.is_some() {
-                // Woken by a change, by the end of the present waiting, or to look whether another node changed it.
-                let look = Instant::now() + LOOK_AGAIN;
-                let _ = timeout_at(self.expires.min(look), self.waiter.changed()).await;
+                // Woken by a change, here or at another node, or by the end of the present waiting.
+                let _ = timeout_at(self.expires, self.waiter.changed()).await;
             }
             let view = match self.portal.login.status(&self.watched).await {
                 Ok(view) => view,
@@ -108,5 +107,3 @@ impl Watch {
 
 /// Below the idle limits of proxies and phone networks.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A wake-up of another node may be lost; what it said is found again within this time.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);

@@ -214,7 +214,8 @@ async fn establish(
             read_preamble(&mut stream, trusted).await?;
         }
         Ok::<Stream, Unserved>(match tls {
-            Some(tls) => Box::new(tls.accept(stream).await?),
+            // A handshake takes much room for a moment, and the connection would keep it.
+            Some(tls) => Box::new(Box::pin(tls.accept(stream)).await?),
             None => Box::new(stream),
         })
     };

@@ -284,6 +284,12 @@ impl Gateway {
         self.tasks
             .push(tokio::spawn(neighbours::follow(resources, snapshot, stopping.clone())));
         let (resources, snapshot) = (Arc::clone(&self.resources), Arc::clone(&self.snapshot));
+        self.tasks.push(tokio::spawn(neighbours::look_again(
+            resources,
+            snapshot,
+            stopping.clone(),
+        )));
+        let (resources, snapshot) = (Arc::clone(&self.resources), Arc::clone(&self.snapshot));
         self.tasks.push(tokio::spawn(heartbeat::follow(
             itself,
             resources,

@@ -5,6 +5,8 @@
 //! the ticket and answers by what is there. A ticket is confirmed under a lease: asking WeChat for a phone number
 //! happens between two statements, costs money, and must not happen twice.
 
+use sqlx::Row;
+
 use super::ticket::{
     Confirmation, EndedTicket, NewTicket, Rescan, SELECT_BY_HANDLE, SELECT_BY_ID, Ticket, TicketState, from_row,
 };
@@ -236,6 +238,16 @@ impl Store {
         }
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// The ids of all tickets that a phone has touched and whose time is not over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn touched_tickets(&self, now: i64) -> Result<Vec<String>, StoreError> {
+        let query = sqlx::query("SELECT id FROM tickets WHERE expires_at > $1").bind(now);
+        let rows = self.fetch_all(query).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     /// Forgets tickets that were over before `ended_before`. Leave a margin over the life of a scene: the row is what keeps

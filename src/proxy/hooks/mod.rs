@@ -66,7 +66,7 @@ pub struct RequestState {
     /// Set when something was decided: for the log.
     decision: &'static str,
     context: Option<RequestContext>,
-    forward: Option<Forward>,
+    forward: Option<Box<Forward>>,
     style: Style,
 }
 
@@ -103,12 +103,13 @@ enum Verdict {
 
 #[async_trait]
 impl ProxyHttp for Hooks {
-    type CTX = RequestState;
+    /// On the heap: Pingora moves it through a dozen futures, each of which has room for it.
+    type CTX = Box<RequestState>;
 
-    fn new_ctx(&self) -> RequestState {
+    fn new_ctx(&self) -> Box<RequestState> {
         // The first that is heard of a request: its head was read.
         watch::head_arrived();
-        RequestState {
+        Box::new(RequestState {
             snapshot: self.snapshot.load_full(),
             request_id: request_id(),
             started: Instant::now(),
@@ -117,13 +118,13 @@ impl ProxyHttp for Hooks {
             context: None,
             forward: None,
             style: Style::Json,
-        }
+        })
     }
 
     /// None: compression would allocate for every request, and nothing is compressed here.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestState) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<()> {
         // Off already for clients that want it so (HTTP/1.0, `Connection: close`), and while the gateway stops.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(watch::IDLE.as_secs()));
@@ -134,14 +135,14 @@ impl ProxyHttp for Hooks {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestState) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
         match self.examine(session, ctx).await {
             Verdict::Forward(forward) => {
                 if forward.upgrades {
                     // Who only listens says nothing for long; what limits the silence of both is the upstream's.
                     session.set_read_timeout(None);
                 }
-                ctx.forward = Some(*forward);
+                ctx.forward = Some(forward);
                 Ok(false)
             }
             Verdict::Answer(response) => {
@@ -155,7 +156,7 @@ impl ProxyHttp for Hooks {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestState) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         let Some(forward) = &mut ctx.forward else {
             return Error::e_explain(ErrorType::InternalError, "undecided");
         };
@@ -185,7 +186,7 @@ impl ProxyHttp for Hooks {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
-        ctx: &mut RequestState,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         if let Some(lease) = ctx.forward.as_ref().and_then(|forward| forward.lease.as_ref()) {
             lease.connected();
@@ -198,7 +199,7 @@ impl ProxyHttp for Hooks {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        ctx: &mut RequestState,
+        ctx: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let Some(forward) = &ctx.forward {
@@ -215,7 +216,7 @@ impl ProxyHttp for Hooks {
         &self,
         session: &mut Session,
         upstream_request: &mut RequestHeader,
-        ctx: &mut RequestState,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         let Some(forward) = &ctx.forward else {
             return Error::e_explain(ErrorType::InternalError, "undecided");
@@ -256,7 +257,7 @@ impl ProxyHttp for Hooks {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
-        ctx: &mut RequestState,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         let (Some(body), Some(forward)) = (body, &mut ctx.forward) else {
             return Ok(());
@@ -276,7 +277,7 @@ impl ProxyHttp for Hooks {
         &self,
         session: &mut Session,
         upstream_response: &mut ResponseHeader,
-        ctx: &mut RequestState,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         let Some(forward) = &mut ctx.forward else { return Ok(()) };
         if upstream_response.status == StatusCode::SWITCHING_PROTOCOLS && !forward.upgrades {
@@ -324,7 +325,7 @@ impl ProxyHttp for Hooks {
         upstream_response.insert_header("X-Request-Id", &*ctx.request_id)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestState) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Self::CTX) -> FailToProxy {
         let (code, reuse) = match failure(error) {
             Some(code) => (code, false),
             None => {
@@ -361,13 +362,13 @@ impl ProxyHttp for Hooks {
     }
 
     /// Method and path: a query may hold codes and tokens.
-    fn request_summary(&self, session: &Session, ctx: &RequestState) -> String {
+    fn request_summary(&self, session: &Session, ctx: &Self::CTX) -> String {
         let head = session.req_header();
         let path = self.without_scene(head.uri.path(), ctx);
         format!("{} {path} ({})", head.method, ctx.request_id)
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestState) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
         let status = session
             .response_written()
             .map_or(0, |response| response.status.as_u16());
