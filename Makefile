@@ -10,6 +10,8 @@ CARGO ?= cargo
 LISTEN ?= 127.0.0.1:8080
 # A part of the tests: make test TESTS=login
 TESTS ?=
+# Options of the load bench: make bench BENCH='--quick --only "Menshen, session"'
+BENCH ?=
 # What keeps state: tested on PostgreSQL as well.
 STATEFUL := store:: accounts:: session:: login::
 
@@ -36,10 +38,12 @@ test: ## All tests, the browser's included, first those of the store on PostgreS
 	fi; \
 	exit $$failed
 
-bench: ## What a request and a login page cost, in parts, and under load against a bare proxy
-	@.ci/need cargo cc cmake
+bench: ## What the gate costs, in parts and under load beside a bare proxy, nginx, Caddy and Apache: about three quarters of an hour
+	@.ci/need cargo cc cmake nginx caddy apache2 libapache2-mod-auth-openidc postgresql
 	$(CARGO) bench --locked --bench gate -- --warm-up-time 1 --measurement-time 2
-	$(CARGO) bench --locked --bench load
+	$(CARGO) bench --locked --bench counts
+	$(CARGO) bench --locked --bench load -- $(BENCH)
+	.ci/with-postgres $(CARGO) bench --locked --bench load -- --only logins --only 'anonymous views'
 
 lint: ## Format, clippy with and without the sandbox, rustdoc, licences and advisories (with cargo-deny)
 	@.ci/need cargo cc cmake

@@ -64,8 +64,17 @@ fn main() {
     }
     let options = Options::read();
     if options.list {
-        list(&options);
+        for name in names(&options) {
+            println!("{name}");
+        }
         return;
+    }
+    if names(&options).is_empty() && !options.growth {
+        eprintln!(
+            "error: no measurement has any of {:?} in its name: --list prints them",
+            options.only
+        );
+        std::process::exit(2);
     }
     support::world::install_crypto();
     raise_limit();
@@ -160,25 +169,20 @@ async fn run(options: &Options, wechat: &Runtime) {
     print!("{}", targets::print(&verdicts));
 }
 
-fn list(options: &Options) {
-    let mut seen = Vec::new();
+/// Of all measurements that are wanted.
+fn names(options: &Options) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
     for scenario in Scenario::all(&options.connections) {
         for (server, _) in SERVERS {
             let name = scenario.name_of(server);
-            if options.wants(&name)
-                && field::is_offered(server, scenario.protocol, scenario.size)
-                && !seen.contains(&name)
-            {
-                println!("{name}");
-                seen.push(name);
+            if field::is_offered(server, scenario.protocol, scenario.size) && !names.contains(&name) {
+                names.push(name);
             }
         }
     }
-    for name in MORE {
-        if options.wants(name) {
-            println!("{name}");
-        }
-    }
+    names.extend(MORE.map(str::to_owned));
+    names.retain(|name| options.wants(name));
+    names
 }
 
 /// Thousands of streams need as many files.

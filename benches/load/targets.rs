@@ -108,7 +108,7 @@ pub fn judge_growth(steps: &[Step]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for of in ["known sessions", "sites", "routes", "users"] {
         let mut steps = steps.iter().filter(|step| step.of == of);
-        let (Some(first), Some(last)) = (steps.next(), steps.last()) else {
+        let (Some(first), Some(last)) = (steps.next(), steps.next_back()) else {
             continue;
         };
         if let (Some(small), Some(large)) = (first.figure(COST), last.figure(COST)) {
