@@ -51,7 +51,7 @@ function ofLink(link, gateways) {
   return known(path.split("/").filter(Boolean).pop(), gateway);
 }
 
-function known(scene, gateway) {
+function known(scene = "", gateway) {
   return SCENE.test(scene) ? { scene, gateway } : { foreign: true };
 }
 

@@ -34,7 +34,7 @@ class Login {
   /** The number comes first. The phone button costs its owner money, so it is shown for a ticket that is alive only. */
   choose(choice) {
     const accept = () => Object.assign(this, { chosen: true, choice });
-    if (!this.wantsPhone()) {
+    if (!wantsPhone(this.view.offer)) {
       accept();
       return this.confirm({});
     }
@@ -164,7 +164,7 @@ class Login {
     const { status } = offer;
     if (["cancelled", "expired", "failed"].includes(status)) return this.end(status, { problem: offer.error });
     if (["confirmed", "redeemed"].includes(status)) return this.end("success", { offer });
-    const screen = status === "bind" ? "bind" : this.chosen && offer.site ? "phone" : "confirm";
+    const screen = status === "bind" ? "bind" : this.chosen && wantsPhone(offer) ? "phone" : "confirm";
     const stays = screen === this.view.screen && this.keepsProblem;
     this.set({ offer, screen, ...(stays ? {} : { problem: null, canRepeat: false, phoneErrno: 0 }) });
     // Within the gateway's `phone_calls_per_person`, half a minute of which may be spent on other things.
@@ -221,14 +221,15 @@ class Login {
     if (this.awake) this.timer = setTimeout(() => this.look(), Math.max(0, milliseconds));
   }
 
-  wantsPhone() {
-    return ["required", "optional"].includes(this.view.offer.phone);
-  }
-
   set(change) {
     this.view = { ...this.view, ...change };
     this.show({ ...this.view, until: this.deadline });
   }
+}
+
+/** Whether the person is asked for the phone number, once what is asked for is to be seen. */
+function wantsPhone({ site, phone }) {
+  return Boolean(site) && ["required", "optional"].includes(phone);
 }
 
 /** Whether trying again may help, and is harmless. */
