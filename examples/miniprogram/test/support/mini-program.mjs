@@ -180,11 +180,11 @@ export class MiniProgram {
       getEnterOptionsSync: () => ({ scene: wechat.entry, referrerInfo: wechat.referrer ? { appId: wechat.referrer } : {} }),
       login: ({ success, fail }) => {
         this.calls.push(["login"]);
-        Promise.resolve(wechat.login()).then((code) => success({ code, errMsg: "login:ok" }), fail);
+        Promise.resolve().then(wechat.login).then((code) => success({ code, errMsg: "login:ok" }), fail);
       },
       request: (options) => {
         this.calls.push(["request", options.url, options.data, options.header]);
-        Promise.resolve(wechat.request(options)).then(options.success, options.fail);
+        Promise.resolve(options).then(wechat.request).then(options.success, options.fail);
       },
       scanCode: ({ success, fail }) => (wechat.scans ? success(wechat.scans) : fail({ errMsg: "scanCode:fail cancel" })),
       getPrivacySetting: ({ success }) =>
