@@ -11,6 +11,9 @@ module.exports = {
   // Whose websites these are, as people know it: "示例公司". Shown on the start page.
   owner: "",
 
+  // For whom, where that is not everybody: "仅供示例公司员工使用". Reviewers want to read it on the start page.
+  audience: "",
+
   // Whom to ask when it does not work: "IT 服务台 400-000-0000". Shown where only an administrator can help.
   support: "",
 };

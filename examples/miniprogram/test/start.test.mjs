@@ -16,9 +16,9 @@ beforeEach(() => {
 });
 
 test("it says what this is, for whom, and what it will ask for, and asks for nothing", async () => {
-  Object.assign(file("config.js"), { owner: "Example Ltd.", support: "the help desk" });
+  Object.assign(file("config.js"), { owner: "Example Ltd.", audience: "Staff only", support: "the help desk" });
   const phone = await new MiniProgram().open("pages/start/start");
-  for (const part of ["Sign in to websites with WeChat", "Example Ltd.", "phone number", "the help desk", "Version 1.0.0"]) {
+  for (const part of ["Sign in to websites with WeChat", "Example Ltd.", "Staff only", "phone number", "the help desk", "Version 1.0.0"]) {
     assert.ok(phone.text.includes(part), `${part} is not in:\n${phone.text}`);
   }
   await phone.tap("contract");

@@ -18,6 +18,7 @@ Component({
         texts,
         start: {
           lead: fill(start.lead, { owner: config.owner || start.someOwner }),
+          audience: config.audience,
           version: version ? fill(start.version, { version }) : "",
           support: config.support ? fill(texts.support, { support: config.support }) : "",
         },
