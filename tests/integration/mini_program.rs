@@ -262,7 +262,7 @@ async fn a_forwarded_card_is_refused_and_a_picture_is_warned_of() {
     let mut phone = MiniProgram::of(&world, "lilei").await;
     phone.wechat(json!({ "entry": 1007 })).await;
     phone.scan(&page.ticket).await;
-    phone.until("Not opened by a scan").await;
+    phone.until("Opened in the wrong way").await;
     phone.wechat(json!({ "entry": 1048 })).await;
     phone.scan(&page.ticket).await;
     phone.until("This code was read from a picture.").await;

@@ -23,7 +23,10 @@ test("a code is found wherever WeChat puts it, and nowhere else", () => {
     [{ scene: "%" }, foreign],
     [{ scene: "x".repeat(33) }, foreign],
     [{ scene: "a b" }, foreign],
-    [{ scene: SCENE, half: "aB-_" }, { scene: SCENE, gateway: first, half: "aB-_" }],
+    [
+      { scene: SCENE, half: "aB-_" },
+      { scene: SCENE, gateway: first, half: "aB-_" },
+    ],
     [link(`${first}/m/${SCENE}`), { scene: SCENE, gateway: first }],
     [link(`${first}/m/${SCENE}/?x=/y#/z`), { scene: SCENE, gateway: first }],
     [link(`${second}/m/${SCENE}`), { scene: SCENE, gateway: second }],
@@ -38,21 +41,29 @@ test("a code is found wherever WeChat puts it, and nowhere else", () => {
     [{ cq: encodeURIComponent(`scene=${SCENE}&half=aB-_`) }, { scene: SCENE, gateway: first, half: "aB-_" }],
     [{ cq: encodeURIComponent(`half=x&scene=${SCENE}`) }, { scene: SCENE, gateway: first, half: "x" }],
   ];
-  for (const [options, expected] of cases) assert.deepEqual(codeIn(options, GATEWAYS), expected, JSON.stringify(options));
+  for (const [options, expected] of cases)
+    assert.deepEqual(codeIn(options, GATEWAYS), expected, JSON.stringify(options));
 });
 
 test("the camera inside the mini program reads both kinds of code", () => {
   const page = "pages/login/login";
   const cases = [
-    [{ path: `${page}?scene=${SCENE}`, result: "*" }, { scene: SCENE, gateway: first }],
-    [{ path: `/${page}?scene=${SCENE}`, result: "*" }, { scene: SCENE, gateway: first }],
+    [
+      { path: `${page}?scene=${SCENE}`, result: "*" },
+      { scene: SCENE, gateway: first },
+    ],
+    [
+      { path: `/${page}?scene=${SCENE}`, result: "*" },
+      { scene: SCENE, gateway: first },
+    ],
     [{ path: `pages/start/start?scene=${SCENE}`, result: "*" }, foreign],
     [{ path: page, result: "*" }, {}],
     [{ result: `${second}/m/${SCENE}` }, { scene: SCENE, gateway: second }],
     [{ result: "https://example.com/" }, foreign],
     [{}, foreign],
   ];
-  for (const [read, expected] of cases) assert.deepEqual(codeScanned(read, page, GATEWAYS), expected, JSON.stringify(read));
+  for (const [read, expected] of cases)
+    assert.deepEqual(codeScanned(read, page, GATEWAYS), expected, JSON.stringify(read));
 });
 
 test("how WeChat came here is told, and a scan in here is a scan", () => {

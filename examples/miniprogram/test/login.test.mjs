@@ -13,7 +13,12 @@ let clock;
 let gateway;
 
 beforeEach(() => {
-  Object.assign(file("config.js"), { gateways: ["https://login.example.com"], testGateways: [], owner: "", support: "" });
+  Object.assign(file("config.js"), {
+    gateways: ["https://login.example.com"],
+    testGateways: [],
+    owner: "",
+    support: "",
+  });
   clock = new Clock();
   gateway = new ScriptedGateway();
 });
@@ -26,8 +31,12 @@ const calls = () => gateway.asked.map(([name]) => name).join(" ");
 
 test("a tapped number confirms", async () => {
   const phone = await scanned();
-  for (const part of ["Sign in to", "Wiki", "wiki.example.com", "Chrome · Windows", "广东 深圳", "Expires in 2:00"]) says(phone, part);
-  assert.deepEqual(phone.all("number").map(({ text }) => text), ["47", "12", "83"]);
+  for (const part of ["Sign in to", "Wiki", "wiki.example.com", "Chrome · Windows", "广东 深圳", "Expires in 2:00"])
+    says(phone, part);
+  assert.deepEqual(
+    phone.all("number").map(({ text }) => text),
+    ["47", "12", "83"],
+  );
   await phone.tap("number", 12);
   says(phone, "Continue at the computer.");
   assert.deepEqual(gateway.bodies("scan"), [{ scene: SCENE, code: "login-code", entry: 1047 }]);
@@ -232,7 +241,10 @@ test("a scan without a network loses nothing, and has a code of its own each tim
   says(phone, "No network");
   await phone.tap("again");
   says(phone, "Which number");
-  assert.deepEqual(gateway.bodies("scan").map(({ code }) => code), ["code-1", "code-2"]);
+  assert.deepEqual(
+    gateway.bodies("scan").map(({ code }) => code),
+    ["code-1", "code-2"],
+  );
 });
 
 test("a code of wx.login that WeChat refused is replaced, once", async () => {
@@ -378,8 +390,23 @@ test("a cancel of what is over is over", async () => {
 });
 
 test("every refusal that ends a login says which, and names the request", async () => {
-  const final = ["wrong_number", "ticket_unknown", "ticket_taken", "no_account", "phone_taken", "user_disabled", "account_bound"];
-  for (const code of [...final, "ambiguous_account", "proof_wrong", "wechat_refused", "wechat_misconfigured", "bad_request"]) {
+  const final = [
+    "wrong_number",
+    "ticket_unknown",
+    "ticket_taken",
+    "no_account",
+    "phone_taken",
+    "user_disabled",
+    "account_bound",
+  ];
+  for (const code of [
+    ...final,
+    "ambiguous_account",
+    "proof_wrong",
+    "wechat_refused",
+    "wechat_misconfigured",
+    "bad_request",
+  ]) {
     for (const call of ["scan", "confirm"]) {
       gateway = new ScriptedGateway().says(call, [403, code]);
       const phone = await scanned();
@@ -422,7 +449,9 @@ test("a gateway that asks for patience gets it", async () => {
 test("an answer that is none of the gateway's is not believed", async () => {
   const page = (statusCode) => ({ statusCode, data: "<html>Welcome to our hotel</html>", header: {} });
   for (const statusCode of [200, 302, 502]) {
-    const phone = await start({ request: async () => page(statusCode) }).open("pages/login/login", { scene: SCENE });
+    const phone = await start({ request: async () => page(statusCode) }).open("pages/login/login", {
+      scene: SCENE,
+    });
     says(phone, texts.problems.no_gateway[0]);
     assert.equal(phone.all("again").length, 1);
   }
@@ -483,7 +512,13 @@ test("an application is told of, and gone back to", async () => {
   const wechat = { entry: 1069, referrer: "wxapp", canReturn: true };
   const phone = start(wechat);
   await phone.openPath(`pages/login/login?scene=${SCENE}&half=aB-_`);
-  assert.deepEqual(gateway.bodies("scan")[0], { scene: SCENE, half: "aB-_", code: "login-code", entry: 1069, referrer: "wxapp" });
+  assert.deepEqual(gateway.bodies("scan")[0], {
+    scene: SCENE,
+    half: "aB-_",
+    code: "login-code",
+    entry: 1069,
+    referrer: "wxapp",
+  });
   says(phone, "Which number does the app show?");
   await phone.tap("number", 47);
   says(phone, "Continue at the app.");

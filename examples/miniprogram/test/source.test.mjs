@@ -20,40 +20,51 @@ test("every page and component is there, and nothing else", () => {
   const { pages, sitemapLocation, themeLocation } = json("app.json");
   const components = ending(".json").flatMap((path) => Object.values(json(path).usingComponents ?? {}));
   const drawn = [...pages, ...components.map((path) => path.slice(1))];
-  for (const path of drawn) for (const kind of ["js", "json", "wxml"]) assert.ok(existsSync(join(ROOT, `${path}.${kind}`)), path);
+  for (const path of drawn)
+    for (const kind of ["js", "json", "wxml"]) assert.ok(existsSync(join(ROOT, `${path}.${kind}`)), path);
   assert.deepEqual(ending(".wxml").sort(), drawn.map((path) => `${path}.wxml`).sort());
   for (const path of [sitemapLocation, themeLocation]) assert.ok(json(path));
+  // WeChat makes a page of a `Component` only where it is said to use components, be it none.
+  for (const page of pages) assert.ok(json(`${page}.json`).usingComponents, page);
   assert.ok(pages.includes("pages/login/login"), "the default `page` of a connection");
 });
 
 test("it runs on its own files", () => {
   for (const path of ending(".js")) {
-    for (const [, name] of read(path).matchAll(/require\(([^)]*)\)/g)) assert.match(name, /^"\.\.?\//, `${path}: ${name}`);
+    for (const [, name] of read(path).matchAll(/require\(([^)]*)\)/g))
+      assert.match(name, /^"\.\.?\//, `${path}: ${name}`);
   }
 });
 
 test("it asks WeChat for nothing but what the privacy guideline says", () => {
-  const used = new Set(ending(".js").flatMap((path) => [...read(path).matchAll(/\bwx\.(\w+)/g)].map(([, name]) => name)));
-  const openTypes = new Set(ending(".wxml").flatMap((path) => [...read(path).matchAll(/open-type="([^"]+)"/g)].map(([, type]) => type)));
-  assert.deepEqual([...used].sort(), [
-    "exitMiniProgram",
-    "getAccountInfoSync",
-    "getAppBaseInfo",
-    "getEnterOptionsSync",
-    "getPrivacySetting",
-    "getUpdateManager",
-    "login",
-    "offNetworkStatusChange",
-    "onNeedPrivacyAuthorization",
-    "onNetworkStatusChange",
-    "openPrivacyContract",
-    "reLaunch",
-    "request",
-    "scanCode",
-    "setNavigationBarTitle",
-    "updateWeChatApp",
-    "navigateTo",
-  ].sort());
+  const used = new Set(
+    ending(".js").flatMap((path) => [...read(path).matchAll(/\bwx\.(\w+)/g)].map(([, name]) => name)),
+  );
+  const openTypes = new Set(
+    ending(".wxml").flatMap((path) => [...read(path).matchAll(/open-type="([^"]+)"/g)].map(([, type]) => type)),
+  );
+  assert.deepEqual(
+    [...used].sort(),
+    [
+      "exitMiniProgram",
+      "getAccountInfoSync",
+      "getAppBaseInfo",
+      "getEnterOptionsSync",
+      "getPrivacySetting",
+      "getUpdateManager",
+      "login",
+      "offNetworkStatusChange",
+      "onNeedPrivacyAuthorization",
+      "onNetworkStatusChange",
+      "openPrivacyContract",
+      "reLaunch",
+      "request",
+      "scanCode",
+      "setNavigationBarTitle",
+      "updateWeChatApp",
+      "navigateTo",
+    ].sort(),
+  );
   assert.deepEqual([...openTypes].sort(), ["agreePrivacyAuthorization", "launchApp", "{{openType}}"]);
 });
 
@@ -75,7 +86,8 @@ test("it looks like itself: WeChat's colours and buttons are not used", () => {
 });
 
 test("letters grow with WeChat's setting", () => {
-  for (const page of json("app.json").pages) assert.match(read(`${page}.wxml`), /^<page-meta [^>]*root-font-size="system"/);
+  for (const page of json("app.json").pages)
+    assert.match(read(`${page}.wxml`), /^<page-meta [^>]*root-font-size="system"/);
   for (const [, size] of read("app.wxss").matchAll(/font-size: ([^;]+);/g)) {
     // Ornaments alone keep their size.
     assert.ok(/rem$/.test(size) || ["44rpx", "80rpx"].includes(size), size);

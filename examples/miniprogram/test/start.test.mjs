@@ -11,18 +11,33 @@ const SCENE = "AWc_-0123456789abcdefghijklmnopq";
 
 beforeEach(() => {
   new Clock();
-  const config = { gateways: ["https://login.example.com", "https://other.example.com"], testGateways: [], owner: "", support: "" };
+  const config = {
+    gateways: ["https://login.example.com", "https://other.example.com"],
+    testGateways: [],
+    owner: "",
+    support: "",
+  };
   Object.assign(file("config.js"), config);
 });
 
 test("it says what this is, for whom, and what it will ask for, and asks for nothing", async () => {
   Object.assign(file("config.js"), { owner: "Example Ltd.", audience: "Staff only", support: "the help desk" });
   const phone = await new MiniProgram().open("pages/start/start");
-  for (const part of ["Sign in to websites with WeChat", "Example Ltd.", "Staff only", "phone number", "the help desk", "Version 1.0.0"]) {
+  for (const part of [
+    "Sign in to websites with WeChat",
+    "Example Ltd.",
+    "Staff only",
+    "phone number",
+    "the help desk",
+    "Version 1.0.0",
+  ]) {
     assert.ok(phone.text.includes(part), `${part} is not in:\n${phone.text}`);
   }
   await phone.tap("contract");
-  assert.deepEqual(phone.calls.map(([name]) => name), ["setNavigationBarTitle", "openPrivacyContract"]);
+  assert.deepEqual(
+    phone.calls.map(([name]) => name),
+    ["setNavigationBarTitle", "openPrivacyContract"],
+  );
 });
 
 test("who opens the login page without a code comes here", async () => {
@@ -31,7 +46,9 @@ test("who opens the login page without a code comes here", async () => {
 });
 
 test("a code of somewhere else is refused without asking anybody", async () => {
-  const phone = await new MiniProgram().open("pages/login/login", { q: encodeURIComponent("https://evil.example/m/x") });
+  const phone = await new MiniProgram().open("pages/login/login", {
+    q: encodeURIComponent("https://evil.example/m/x"),
+  });
   assert.ok(phone.text.includes("Not a code of this place"));
   assert.ok(!phone.calls.some(([name]) => name === "login" || name === "request"));
 });

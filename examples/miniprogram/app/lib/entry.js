@@ -23,7 +23,9 @@ function codeIn(options, gateways) {
 function codeScanned({ path, result }, page, gateways) {
   if (path) {
     const [opened, query] = path.split("?");
-    return opened.replace(/^\//, "") === page ? codeIn({ scene: pair(query || "", "scene") }, gateways) : { foreign: true };
+    return opened.replace(/^\//, "") === page
+      ? codeIn({ scene: pair(query || "", "scene") }, gateways)
+      : { foreign: true };
   }
   return ofLink(result || "", gateways);
 }

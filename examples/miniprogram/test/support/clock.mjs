@@ -9,12 +9,19 @@ export class Clock {
     this.now = 1_795_172_800_000;
     this.timers = new Map();
     this.last = 0;
-    const add = (every) => (run, delay = 0) => {
-      this.timers.set(++this.last, { run, at: this.now + delay, every: every && delay });
-      return this.last;
-    };
+    const add =
+      (every) =>
+      (run, delay = 0) => {
+        this.timers.set(++this.last, { run, at: this.now + delay, every: every && delay });
+        return this.last;
+      };
     const remove = (id) => this.timers.delete(id);
-    Object.assign(globalThis, { setTimeout: add(false), setInterval: add(true), clearTimeout: remove, clearInterval: remove });
+    Object.assign(globalThis, {
+      setTimeout: add(false),
+      setInterval: add(true),
+      clearTimeout: remove,
+      clearInterval: remove,
+    });
     Date.now = () => this.now;
   }
 

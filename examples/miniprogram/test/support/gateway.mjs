@@ -21,7 +21,12 @@ export const OFFER = {
 export class ScriptedGateway {
   constructor(offer = {}) {
     const shown = { ...OFFER, ...offer };
-    this.answers = { scan: [{ ...shown, handle: "handle-1" }], status: [shown], confirm: [{ outcome: "confirmed" }], cancel: [[204]] };
+    this.answers = {
+      scan: [{ ...shown, handle: "handle-1" }],
+      status: [shown],
+      confirm: [{ outcome: "confirmed" }],
+      cancel: [[204]],
+    };
     this.asked = [];
     this.request = (options) => this.answer(options);
   }

@@ -7,7 +7,8 @@ import { createInterface } from "node:readline";
 
 import { MiniProgram, file } from "./mini-program.mjs";
 
-const PATIENCE = 15_000;
+// Shorter than that of whoever holds the phone, so that what did not appear is named.
+const PATIENCE = 25_000;
 const AGENT =
   "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.59(0x18003b2e) NetType/WIFI Language/zh_CN";
 const { GATEWAY, SANDBOX, APPID, PERSONA, LANGUAGE } = process.env;
@@ -72,17 +73,28 @@ async function order(kind) {
 function ask({ url, method, data, header }) {
   if (!online) throw { errMsg: "request:fail net::ERR_INTERNET_DISCONNECTED" };
   if (method !== "POST") throw { errMsg: "request:fail method" };
-  return post(url, data, { ...header, referer: `https://servicewechat.com/${APPID}/1/page-frame.html`, "user-agent": AGENT });
+  return post(url, data, {
+    ...header,
+    referer: `https://servicewechat.com/${APPID}/1/page-frame.html`,
+    "user-agent": AGENT,
+  });
 }
 
 function post(url, data, headers = { "content-type": "application/json" }) {
   return new Promise((resolve, reject) => {
     // Whatever the host is called, it is here.
-    const lookup = (host, options, found) => (options.all ? found(null, [{ address: "127.0.0.1", family: 4 }]) : found(null, "127.0.0.1", 4));
+    const lookup = (host, options, found) =>
+      options.all ? found(null, [{ address: "127.0.0.1", family: 4 }]) : found(null, "127.0.0.1", 4);
     const sent = request(url, { method: "POST", headers, lookup }, (answer) => {
       const parts = [];
       answer.on("data", (part) => parts.push(part));
-      answer.on("end", () => resolve({ statusCode: answer.statusCode, header: answer.headers, data: parsed(Buffer.concat(parts).toString()) }));
+      answer.on("end", () =>
+        resolve({
+          statusCode: answer.statusCode,
+          header: answer.headers,
+          data: parsed(Buffer.concat(parts).toString()),
+        }),
+      );
     });
     sent.on("error", () => reject({ errMsg: "request:fail" }));
     sent.end(JSON.stringify(data));

@@ -40,7 +40,8 @@ export class MiniProgram {
 
   /** Opens a page with the values that stand in its link, as WeChat hands them over. */
   async open(path, options = {}) {
-    if (!compiled.has(path)) compiled.set(path, simulate.load(`${ROOT}/${path}`, { compiler: this.wechat.compiler, rootPath: ROOT }));
+    if (!compiled.has(path))
+      compiled.set(path, simulate.load(`${ROOT}/${path}`, { compiler: this.wechat.compiler, rootPath: ROOT }));
     const root = simulate.render(compiled.get(path));
     root.attach(window.document.createElement("main"));
     const page = { path, options, root };
@@ -55,7 +56,10 @@ export class MiniProgram {
   /** The path of a launch, a scheme, a code: page and query. */
   openPath(url) {
     const [path, query = ""] = url.replace(/^\//, "").split("?");
-    const pairs = query.split("&").filter(Boolean).map((pair) => pair.split("="));
+    const pairs = query
+      .split("&")
+      .filter(Boolean)
+      .map((pair) => pair.split("="));
     return this.open(path, Object.fromEntries(pairs));
   }
 
@@ -84,7 +88,9 @@ export class MiniProgram {
 
   /** All that can be read, line by line. */
   get text() {
-    return [...walk(this.page._exparserNode)].flatMap((node) => (node.textContent?.trim() ? [node.textContent.trim()] : [])).join("\n");
+    return [...walk(this.page._exparserNode)]
+      .flatMap((node) => (node.textContent?.trim() ? [node.textContent.trim()] : []))
+      .join("\n");
   }
 
   /** The elements with a class, as `{text, attributes, node}`. */
@@ -135,7 +141,11 @@ export class MiniProgram {
     const { wechat } = this;
     if (wechat.mustAgree && !/agreePrivacyAuthorization/.test(openType)) {
       const agreed = await this.askForAgreement();
-      if (!agreed) return this.givePhone(node, { errno: 104, errMsg: "getPhoneNumber:fail privacy permission is not authorized" });
+      if (!agreed)
+        return this.givePhone(node, {
+          errno: 104,
+          errMsg: "getPhoneNumber:fail privacy permission is not authorized",
+        });
     }
     wechat.mustAgree = false;
     const given = await wechat.number();
@@ -146,7 +156,9 @@ export class MiniProgram {
   askForAgreement() {
     if (!this.needsAgreement) return this.wechat.agreesToWechat;
     return new Promise((resolve) => {
-      this.needsAgreement(({ event }) => event !== "exposureAuthorization" && resolve(event === "agree"), { referrer: "button" });
+      this.needsAgreement(({ event }) => event !== "exposureAuthorization" && resolve(event === "agree"), {
+        referrer: "button",
+      });
     });
   }
 
@@ -176,19 +188,30 @@ export class MiniProgram {
     const note = (name) => (options) => this.calls.push([name, options]);
     return {
       getAppBaseInfo: () => ({ language: wechat.language, SDKVersion: wechat.library }),
-      getAccountInfoSync: () => ({ miniProgram: { appId: wechat.appId, envVersion: wechat.envVersion, version: "1.0.0" } }),
-      getEnterOptionsSync: () => ({ scene: wechat.entry, referrerInfo: wechat.referrer ? { appId: wechat.referrer } : {} }),
+      getAccountInfoSync: () => ({
+        miniProgram: { appId: wechat.appId, envVersion: wechat.envVersion, version: "1.0.0" },
+      }),
+      getEnterOptionsSync: () => ({
+        scene: wechat.entry,
+        referrerInfo: wechat.referrer ? { appId: wechat.referrer } : {},
+      }),
       login: ({ success, fail }) => {
         this.calls.push(["login"]);
-        Promise.resolve().then(wechat.login).then((code) => success({ code, errMsg: "login:ok" }), fail);
+        Promise.resolve()
+          .then(wechat.login)
+          .then((code) => success({ code, errMsg: "login:ok" }), fail);
       },
       request: (options) => {
         this.calls.push(["request", options.url, options.data, options.header]);
         Promise.resolve(options).then(wechat.request).then(options.success, options.fail);
       },
-      scanCode: ({ success, fail }) => (wechat.scans ? success(wechat.scans) : fail({ errMsg: "scanCode:fail cancel" })),
+      scanCode: ({ success, fail }) =>
+        wechat.scans ? success(wechat.scans) : fail({ errMsg: "scanCode:fail cancel" }),
       getPrivacySetting: ({ success }) =>
-        success({ needAuthorization: wechat.mustAgree && !wechat.hidesAgreement, privacyContractName: "《隐私保护指引》" }),
+        success({
+          needAuthorization: wechat.mustAgree && !wechat.hidesAgreement,
+          privacyContractName: "《隐私保护指引》",
+        }),
       onNeedPrivacyAuthorization: (listener) => (this.needsAgreement = listener),
       openPrivacyContract: note("openPrivacyContract"),
       setNavigationBarTitle: note("setNavigationBarTitle"),

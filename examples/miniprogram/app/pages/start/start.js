@@ -44,7 +44,8 @@ Component({
       const { scene, gateway } = codeScanned(read, LOGIN, gateways());
       if (!scene) return this.setData({ foreign: true });
       getApp().scanned = scene;
-      const code = gateway === gateways()[0] ? `scene=${encodeURIComponent(scene)}` : `q=${encodeURIComponent(read.result)}`;
+      const code =
+        gateway === gateways()[0] ? `scene=${encodeURIComponent(scene)}` : `q=${encodeURIComponent(read.result)}`;
       wx.navigateTo({ url: `/${LOGIN}?${code}` });
     },
 
