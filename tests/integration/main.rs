@@ -24,6 +24,7 @@ mod front;
 mod health;
 mod keys;
 mod login;
+mod mini_program;
 mod no_script;
 mod nodes;
 mod operations;
