@@ -11,6 +11,7 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use serde::Serialize;
 
 use crate::telemetry::audit::{AuditEvent, AuditKind};
 
@@ -31,6 +32,8 @@ pub struct Metrics {
     phone_button_failures: IntCounterVec,
     wechat_calls: IntCounterVec,
     wechat_duration: HistogramVec,
+    wechat_refusals: IntCounterVec,
+    wechat_resting: IntGaugeVec,
     audit_unrecorded: IntGauge,
     store_errors: IntCounterVec,
     waiting_streams: IntGauge,
@@ -43,7 +46,7 @@ pub struct Metrics {
 }
 
 /// What is only known when somebody looks.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Moment {
     /// Pages that wait on a stream.
     pub waiting_streams: usize,
@@ -51,6 +54,21 @@ pub struct Moment {
     pub revocations_fresh: bool,
     /// Audit events without a record.
     pub audit_unrecorded: u64,
+    /// Calls of WeChat that rest.
+    pub resting: Vec<RestingCall>,
+}
+
+/// A call that is not made for a while because WeChat refuses this installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestingCall {
+    /// For which app, as configured.
+    pub app_id: String,
+    /// As the metrics call it.
+    pub endpoint: &'static str,
+    /// WeChat's code.
+    pub errcode: i64,
+    /// What the operator does.
+    pub remedy: String,
 }
 
 /// A request that is being handled; it ends when this is dropped.
@@ -104,6 +122,8 @@ impl Metrics {
             phone_button_failures: make.counters(PHONE_BUTTON_FAILURES, &["cause"])?,
             wechat_calls: make.counters(WECHAT_CALLS, &["endpoint", "outcome"])?,
             wechat_duration: make.histograms(WECHAT_DURATION, &["endpoint"], LATENCIES)?,
+            wechat_refusals: make.counters(WECHAT_REFUSALS, &["endpoint", "errcode"])?,
+            wechat_resting: make.gauges(WECHAT_RESTING, &["app_id", "endpoint", "errcode"])?,
             audit_unrecorded: make.gauge(AUDIT_UNRECORDED)?,
             store_errors: make.counters(STORE_ERRORS, &["kind"])?,
             waiting_streams: make.gauge(WAITING_STREAMS)?,
@@ -122,11 +142,16 @@ impl Metrics {
     ///
     /// # Errors
     /// Prometheus's own.
-    pub fn text(&self, moment: Moment) -> Result<String, prometheus::Error> {
+    pub fn text(&self, moment: &Moment) -> Result<String, prometheus::Error> {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.waiting_streams.set(whole(moment.waiting_streams as u64));
         self.revocations_fresh.set(i64::from(moment.revocations_fresh));
         self.audit_unrecorded.set(whole(moment.audit_unrecorded));
+        self.wechat_resting.reset();
+        for call in &moment.resting {
+            let labels = [call.app_id.as_str(), call.endpoint, &call.errcode.to_string()];
+            self.wechat_resting.with_label_values(&labels).set(1);
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
@@ -233,6 +258,12 @@ impl Metrics {
         self.wechat_duration
             .with_label_values(&[endpoint])
             .observe(elapsed.as_secs_f64());
+    }
+
+    /// WeChat answered with an error code; `known` is one of a table, what is not in it shares a label.
+    pub fn wechat_refused(&self, endpoint: &'static str, known: Option<i64>) {
+        let errcode = known.map_or_else(|| "other".to_owned(), |code| code.to_string());
+        self.wechat_refusals.with_label_values(&[endpoint, &errcode]).inc();
     }
 
     /// A call of the store failed.
@@ -423,6 +454,14 @@ const WECHAT_CALLS: Name = (
 const WECHAT_DURATION: Name = (
     "menshen_wechat_call_duration_seconds",
     "Duration of calls of WeChat's servers",
+);
+const WECHAT_REFUSALS: Name = (
+    "menshen_wechat_refusals_total",
+    "Answers of WeChat's servers with an error code, by endpoint and code",
+);
+const WECHAT_RESTING: Name = (
+    "menshen_wechat_resting",
+    "1 while an endpoint is not called because WeChat refuses this installation, by app, endpoint and code",
 );
 const AUDIT_UNRECORDED: Name = (
     "menshen_audit_unrecorded",
