@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pingora::protocols::http::v2::server::H2Options;
@@ -232,6 +232,7 @@ impl Gateway {
     /// Stops: no new connections, streams end, requests in flight get the grace period, the audit is written out.
     pub async fn stop(self) {
         let grace = self.grace_period();
+        let until = Instant::now() + grace;
         self.resources.announce_stop();
         // The receivers are gone when every task has ended already.
         let _ = self.stop.send(true);
@@ -258,6 +259,10 @@ impl Gateway {
         }
         self.snapshot.load().registry.tokens().flush().await;
         self.resources.auditor.close().await;
+        if let Some(traces) = &self.resources.traces {
+            let left = until.saturating_duration_since(Instant::now());
+            traces.close(left.max(LAST_SPANS)).await;
+        }
         self.resources.store.close().await;
         info!("stopped");
     }
@@ -297,6 +302,7 @@ impl Gateway {
             let hooks = Hooks {
                 snapshot: Arc::clone(&self.snapshot),
                 metrics: Arc::clone(&self.resources.metrics),
+                traces: self.resources.traces.clone(),
                 part,
             };
             Arc::new(Watched::new(assemble(conf, hooks), Patience::default()))
@@ -356,6 +362,8 @@ const H2_HEADER_LIST: u32 = 64 * 1024;
 const H2_RESETS: usize = 32;
 const UPSTREAM_POOL: usize = 512;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// For spans when requests have used the whole grace period up.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 /// Who asks for readiness asks every few seconds; an operator does not wait longer for a stop.
 const LONGEST_NOTICE: Duration = Duration::from_secs(2);
 

@@ -34,6 +34,7 @@ pub struct Metrics {
     wechat_duration: HistogramVec,
     wechat_refusals: IntCounterVec,
     wechat_resting: IntGaugeVec,
+    trace_spans: [IntCounter; SPAN_ENDS.len()],
     audit_unrecorded: IntGauge,
     store_errors: IntCounterVec,
     waiting_streams: IntGauge,
@@ -84,6 +85,17 @@ pub enum Reload {
     Refused,
 }
 
+/// What became of a sampled span, in the order of `SPAN_ENDS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanEnd {
+    /// The collector took it.
+    Exported,
+    /// The queue was full.
+    Dropped,
+    /// The collector did not take it.
+    Failed,
+}
+
 impl Metrics {
     /// All at zero.
     ///
@@ -95,6 +107,7 @@ impl Metrics {
         let requests = make.counters(REQUESTS, &["decision", "status"])?;
         let duration = make.histograms(REQUEST_DURATION, &["answered_by"], LATENCIES)?;
         let tickets = make.counters(TICKETS, &["transition"])?;
+        let spans = make.counters(TRACE_SPANS, &["outcome"])?;
         let reloads = make.counters(CONFIG_RELOADS, &["result"])?;
         make.gauges(BUILD_INFO, &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
@@ -124,6 +137,7 @@ impl Metrics {
             wechat_duration: make.histograms(WECHAT_DURATION, &["endpoint"], LATENCIES)?,
             wechat_refusals: make.counters(WECHAT_REFUSALS, &["endpoint", "errcode"])?,
             wechat_resting: make.gauges(WECHAT_RESTING, &["app_id", "endpoint", "errcode"])?,
+            trace_spans: SPAN_ENDS.map(|outcome| spans.with_label_values(&[outcome])),
             audit_unrecorded: make.gauge(AUDIT_UNRECORDED)?,
             store_errors: make.counters(STORE_ERRORS, &["kind"])?,
             waiting_streams: make.gauge(WAITING_STREAMS)?,
@@ -264,6 +278,13 @@ impl Metrics {
     pub fn wechat_refused(&self, endpoint: &'static str, known: Option<i64>) {
         let errcode = known.map_or_else(|| "other".to_owned(), |code| code.to_string());
         self.wechat_refusals.with_label_values(&[endpoint, &errcode]).inc();
+    }
+
+    /// So many sampled spans were exported, or were not.
+    pub fn spans_ended(&self, end: SpanEnd, count: u64) {
+        if let Some(counter) = self.trace_spans.get(end as usize) {
+            counter.inc_by(count);
+        }
     }
 
     /// A call of the store failed.
@@ -408,6 +429,8 @@ const SESSION_ENDS: [&str; 7] = [
     "unbound",
 ];
 
+const SPAN_ENDS: [&str; 3] = ["exported", "dropped", "failed"];
+
 const RELOADS: [&str; 2] = ["applied", "refused"];
 
 /// Seconds: from a cached answer to a slow report.
@@ -462,6 +485,10 @@ const WECHAT_REFUSALS: Name = (
 const WECHAT_RESTING: Name = (
     "menshen_wechat_resting",
     "1 while an endpoint is not called because WeChat refuses this installation, by app, endpoint and code",
+);
+const TRACE_SPANS: Name = (
+    "menshen_trace_spans_total",
+    "Sampled spans by what became of them on the way to the collector",
 );
 const AUDIT_UNRECORDED: Name = (
     "menshen_audit_unrecorded",

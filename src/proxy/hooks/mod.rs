@@ -40,6 +40,7 @@ use crate::proxy::watch;
 use crate::session::cache::CachedSession;
 use crate::telemetry::audit::ticket_hash;
 use crate::telemetry::metrics::{InFlight, Metrics};
+use crate::telemetry::traces::{self, Answered, RequestTrace, Traces};
 
 pub(in crate::proxy) use presented::present;
 
@@ -50,6 +51,8 @@ pub struct Hooks {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// For a collector; `None` where the environment names none.
+    pub traces: Option<Traces>,
     /// What is served here.
     pub part: Part,
 }
@@ -66,6 +69,8 @@ pub struct RequestState {
     context: Option<RequestContext>,
     forward: Option<Forward>,
     style: Style,
+    /// Of a request that was read, where traces are exported.
+    trace: Option<RequestTrace>,
 }
 
 /// A request that goes to an upstream.
@@ -115,6 +120,7 @@ impl ProxyHttp for Hooks {
             context: None,
             forward: None,
             style: Style::Json,
+            trace: None,
         }
     }
 
@@ -153,7 +159,7 @@ impl ProxyHttp for Hooks {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestState) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestState) -> Result<Box<HttpPeer>> {
         let Some(forward) = &mut ctx.forward else {
             return Error::e_explain(ErrorType::InternalError, "undecided");
         };
@@ -166,6 +172,9 @@ impl ProxyHttp for Hooks {
         let Some(chosen) = upstreams.choose(forward.client.address, forward.lease.as_ref()) else {
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
         };
+        if let Some(trace) = &mut ctx.trace {
+            trace.asks(&session.req_header().method, &chosen.host);
+        }
         forward.upstream_host = (!settings.upstream.pass_host).then_some(chosen.host);
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
         forward.lease = Some(chosen.lease);
@@ -247,7 +256,16 @@ impl ProxyHttp for Hooks {
             request_id: &ctx.request_id,
             path_and_query: prefixed.as_deref().or(forward.path_and_query.as_deref()),
         }
-        .apply(upstream_request)
+        .apply(upstream_request)?;
+        // Without traces of its own the gateway passes the client's on as they are.
+        if let Some((parent, state)) = ctx.trace.as_ref().and_then(RequestTrace::headers) {
+            upstream_request.insert_header("traceparent", parent)?;
+            upstream_request.remove_header("tracestate");
+            if let Some(state) = state {
+                upstream_request.insert_header("tracestate", state)?;
+            }
+        }
+        Ok(())
     }
 
     /// Counts a body that comes without a length, or with a false one.
@@ -300,6 +318,9 @@ impl ProxyHttp for Hooks {
         if let (Some(asked), Some(histogram)) = (forward.asked.take(), snapshot.upstream_durations.get(forward.at.site))
         {
             histogram.observe(asked.elapsed().as_secs_f64());
+        }
+        if let Some(trace) = &ctx.trace {
+            trace.answered(upstream_response.status.as_u16());
         }
         let host = ctx.context.as_ref().map_or("", |context| &context.host);
         let by_cookie = forward.session.as_ref().filter(|cached| cached.bearer.is_none());
@@ -380,7 +401,22 @@ impl ProxyHttp for Hooks {
             .as_ref()
             .map(|forward| forward.at.site)
             .or(ctx.context.as_ref().and_then(|c| c.site));
+        let site = site
+            .and_then(|site| ctx.snapshot.settings.sites.get(site))
+            .map(|site| &*site.name);
         let user = ctx.context.as_ref().and_then(RequestContext::identity);
+        let user = user.map(|user| &*user.session.person.id);
+        let error = error.map(|error| error.etype().as_str());
+        let trace_id = ctx.trace.as_mut().and_then(|trace| {
+            trace.end(&Answered {
+                status,
+                decision: ctx.decision,
+                site,
+                user,
+                error,
+            });
+            trace.id()
+        });
         info!(
             target: "access",
             request_id = &*ctx.request_id,
@@ -390,11 +426,12 @@ impl ProxyHttp for Hooks {
             path = &*self.without_scene(head.uri.path(), ctx),
             status,
             decision = ctx.decision,
-            site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
-            user = user.map(|user| &*user.session.person.id),
+            site,
+            user,
             duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             bytes = session.body_bytes_sent(),
-            error = error.map(|error| error.etype().as_str()),
+            error,
+            trace_id,
         );
     }
 }
@@ -406,7 +443,7 @@ impl Hooks {
         };
         let portal = ctx.snapshot.portal.clone();
         let mut response = match bridge::read_request(session, target).await? {
-            Ok(request) => portal.answer(context.clone(), request).await,
+            Ok(request) => traces::within(ctx.trace.as_ref(), portal.answer(context.clone(), request)).await,
             Err(code) => {
                 let headers = session.req_header().headers.clone();
                 portal
