@@ -168,6 +168,19 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start_at(doors: Doors, settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        Self::start_with(doors, settings, clock, Patience::default()).await
+    }
+
+    /// The same with other limits for clients.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with(
+        doors: Doors,
+        settings: Settings,
+        clock: Clock,
+        patience: Patience,
+    ) -> Result<Self, StartError> {
         let resources = Arc::new(Resources::open(&settings, clock).await?);
         let snapshot = resources.snapshot(settings, doors.certificates.current(), None).await?;
         snapshot.registry.read().await?;
@@ -195,7 +208,7 @@ impl Gateway {
         // Before the first request: whoever asks the doctor finds a node that serves.
         itself.report(&gateway.resources, &gateway.snapshot()).await;
         gateway.start_background(&stopping, itself);
-        gateway.serve(doors, &conf, &stopping);
+        gateway.serve(doors, &conf, &stopping, patience);
         Ok(gateway)
     }
 
@@ -297,15 +310,16 @@ impl Gateway {
         )));
     }
 
-    fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>) {
+    fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>, patience: Patience) {
         let proxy = |part| {
             let hooks = Hooks {
                 snapshot: Arc::clone(&self.snapshot),
                 metrics: Arc::clone(&self.resources.metrics),
                 traces: self.resources.traces.clone(),
                 part,
+                patience,
             };
-            Arc::new(Watched::new(assemble(conf, hooks), Patience::default()))
+            Arc::new(Watched::new(assemble(conf, hooks), patience))
         };
         // Listeners for the same share their connections to upstreams.
         let mut proxies = HashMap::new();

@@ -23,6 +23,7 @@ mod forward_auth;
 mod front;
 mod health;
 mod keys;
+mod limits;
 mod login;
 mod no_script;
 mod nodes;
@@ -35,6 +36,8 @@ mod single_sign_on;
 mod support;
 mod ticket;
 mod tokens;
+#[cfg(feature = "otel")]
+mod traces;
 mod upstream_tls;
 mod upstreams;
 mod users;

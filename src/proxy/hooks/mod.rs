@@ -36,7 +36,7 @@ use crate::proxy::front::Part;
 use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
-use crate::proxy::watch;
+use crate::proxy::watch::{self, Patience};
 use crate::session::cache::CachedSession;
 use crate::telemetry::audit::ticket_hash;
 use crate::telemetry::metrics::{InFlight, Metrics};
@@ -55,6 +55,8 @@ pub struct Hooks {
     pub traces: Option<Traces>,
     /// What is served here.
     pub part: Part,
+    /// How long a client is waited for.
+    pub patience: Patience,
 }
 
 /// One request on its way.
@@ -130,10 +132,10 @@ impl ProxyHttp for Hooks {
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestState) -> Result<()> {
         // Off already for clients that want it so (HTTP/1.0, `Connection: close`), and while the gateway stops.
         if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(watch::IDLE.as_secs()));
+            session.set_keepalive(Some(self.patience.idle.as_secs()));
         }
-        session.set_read_timeout(Some(CLIENT_SILENCE));
-        session.set_write_timeout(Some(CLIENT_SILENCE));
+        session.set_read_timeout(Some(self.patience.silence));
+        session.set_write_timeout(Some(self.patience.silence));
         session.set_total_drain_timeout(Some(DRAIN));
         Ok(())
     }
@@ -442,7 +444,7 @@ impl Hooks {
             return Error::e_explain(ErrorType::InternalError, "undecided");
         };
         let portal = ctx.snapshot.portal.clone();
-        let mut response = match bridge::read_request(session, target).await? {
+        let mut response = match bridge::read_request(session, target, self.patience.body).await? {
             Ok(request) => traces::within(ctx.trace.as_ref(), portal.answer(context.clone(), request)).await,
             Err(code) => {
                 let headers = session.req_header().headers.clone();
@@ -552,8 +554,6 @@ fn failure(error: &Error) -> Option<Code> {
     }
 }
 
-/// So long a client may send nothing of a body, or take nothing of an answer.
-const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Sealed tickets are below.
 const APP_TICKETS: &str = "/.menshen/app/tickets/";
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::{FutureExt, SpanBuilder, SpanKind, Status, TraceContextExt, TracerProvider};
+use opentelemetry::trace::{FutureExt, SpanBuilder, SpanKind, SpanRef, Status, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -149,24 +149,7 @@ impl Traces {
             .with_start_time(SystemTime::now() - elapsed)
             .start_with_context(&self.tracer, &parent);
         let server = Context::new().with_value(self.clone()).with_span(span);
-        let span = server.span();
-        if span.is_recording() {
-            span.set_attributes([
-                KeyValue::new("http.request.method", method.unwrap_or("_OTHER")),
-                KeyValue::new("url.path", asked.path.to_owned()),
-                KeyValue::new("url.scheme", if asked.secure { "https" } else { "http" }),
-                KeyValue::new("network.protocol.version", asked.version),
-                KeyValue::new("client.address", asked.client.to_owned()),
-                KeyValue::new("menshen.request_id", asked.request_id.to_owned()),
-            ]);
-            if !asked.host.is_empty() {
-                span.set_attribute(KeyValue::new("server.address", asked.host.to_owned()));
-            }
-            if let Some(port) = asked.port {
-                span.set_attribute(KeyValue::new("server.port", i64::from(port)));
-            }
-        }
-        drop(span);
+        describe(&server.span(), asked, method);
         RequestTrace { server, client: None }
     }
 
@@ -269,6 +252,27 @@ impl RequestTrace {
         let span = self.server.span();
         let context = span.span_context();
         context.is_sampled().then(|| context.trace_id().to_string())
+    }
+}
+
+/// What is known at the beginning, so that a request that is cut off is not nameless.
+fn describe(span: &SpanRef<'_>, asked: &Asked<'_>, method: Option<&'static str>) {
+    if !span.is_recording() {
+        return;
+    }
+    span.set_attributes([
+        KeyValue::new("http.request.method", method.unwrap_or("_OTHER")),
+        KeyValue::new("url.path", asked.path.to_owned()),
+        KeyValue::new("url.scheme", if asked.secure { "https" } else { "http" }),
+        KeyValue::new("network.protocol.version", asked.version),
+        KeyValue::new("client.address", asked.client.to_owned()),
+        KeyValue::new("menshen.request_id", asked.request_id.to_owned()),
+    ]);
+    if !asked.host.is_empty() {
+        span.set_attribute(KeyValue::new("server.address", asked.host.to_owned()));
+    }
+    if let Some(port) = asked.port {
+        span.set_attribute(KeyValue::new("server.port", i64::from(port)));
     }
 }
 
