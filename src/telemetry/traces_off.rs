@@ -1,5 +1,6 @@
 //! A build without the feature `otel`: the same calls, none of which does anything.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use crate::telemetry::metrics::Metrics;
 
 /// Never made.
 #[derive(Debug, Clone)]
-pub enum Traces {}
+pub struct Traces(Infallible);
 
 /// Never made.
 #[derive(Debug)]
-pub enum RequestTrace {}
+pub struct RequestTrace(Infallible);
 
 /// What is known about a request when it has been read.
 #[derive(Debug)]
@@ -58,42 +59,42 @@ impl Traces {
     /// Cannot be called.
     #[allow(clippy::unused_async)]
     pub async fn close(&self, _within: Duration) {
-        match *self {}
+        match self.0 {}
     }
 
     /// Cannot be called.
     #[must_use]
     pub fn begin(&self, _asked: &Asked<'_>, _trusted: Option<&HeaderMap>, _elapsed: Duration) -> RequestTrace {
-        match *self {}
+        match self.0 {}
     }
 }
 
 impl RequestTrace {
     /// Cannot be called.
     pub fn asks(&mut self, _method: &Method, _authority: &str) {
-        match *self {}
+        match self.0 {}
     }
 
     /// Cannot be called.
     #[must_use]
     pub fn headers(&self) -> Option<(String, Option<String>)> {
-        match *self {}
+        match self.0 {}
     }
 
     /// Cannot be called.
     pub fn answered(&self, _status: u16) {
-        match *self {}
+        match self.0 {}
     }
 
     /// Cannot be called.
     pub fn end(&mut self, _answered: &Answered<'_>) {
-        match *self {}
+        match self.0 {}
     }
 
     /// Cannot be called.
     #[must_use]
     pub fn id(&self) -> Option<String> {
-        match *self {}
+        match self.0 {}
     }
 }
 
