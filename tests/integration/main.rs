@@ -23,6 +23,7 @@ mod forward_auth;
 mod front;
 mod health;
 mod keys;
+mod limits;
 mod login;
 mod mini_program;
 mod no_script;
@@ -36,6 +37,8 @@ mod single_sign_on;
 mod support;
 mod ticket;
 mod tokens;
+#[cfg(feature = "otel")]
+mod traces;
 mod upstream_tls;
 mod upstreams;
 mod users;
