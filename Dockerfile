@@ -22,7 +22,7 @@ COPY docs docs
 COPY benches benches
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/source/target,sharing=locked \
-    cargo build --release --locked --no-default-features --bin menshen \
+    cargo build --release --locked --no-default-features --features otel --bin menshen \
     && install -D -m 0755 target/release/menshen /image/usr/local/bin/menshen \
     && install -d -m 0700 -o 65532 -g 65532 /image/var/lib/menshen \
     && install -d -m 0755 /image/etc/menshen

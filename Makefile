@@ -27,7 +27,8 @@ build: ## A debug build: what the demo and the tests use
 	@$(CARGO) build --locked
 
 test: ## All tests, the browser's included, first those of the store on PostgreSQL; the summary comes last
-	@.ci/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy postgresql
+	@.ci/need cargo cc cmake chromium chromedriver cjk-fonts nginx caddy postgresql node npm
+	@.ci/node-modules examples/miniprogram
 	@failed=0; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		[ -n '$(TESTS)' ] || .ci/with-postgres $(CARGO) nextest run --locked --no-fail-fast --lib $(STATEFUL) || failed=1; \

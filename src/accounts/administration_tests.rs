@@ -182,7 +182,9 @@ async fn a_code_replaces_the_one_before_and_is_kept_as_a_hash() {
     let verify = async |code: &IssuedCode| {
         let typed = code.code.expose_secret().to_lowercase().replace('-', " ");
         let typed = proof::normalise_bind_code(&typed);
-        proof::verify(&typed, Some(&hashes[0])).await.unwrap()
+        proof::verify(proof::turn().await.unwrap(), &typed, Some(&hashes[0]))
+            .await
+            .unwrap()
     };
     assert!(verify(&second).await && !verify(&first).await);
     let audit = store.audit_after(0, 10).await.unwrap();

@@ -10,7 +10,7 @@ use crate::store::{AccountProofs, AttemptAt, Bound, StoreError, User, WriteTx};
 
 use super::directory::{ATTEMPTS, Directory, ResolveError, Resolved, WechatIdentity, carry_out, find};
 use super::phone::Phone;
-use super::proof::{self, ProofError};
+use super::proof::{self, ProofError, Turn};
 use super::resolve::{Candidate, Decision, PhoneNote, Policy, decide, decide_proven};
 use super::user_id::looks_like_user_id;
 
@@ -75,6 +75,8 @@ impl Directory {
     /// [`BindError`].
     pub async fn claim(&self, choosing: &Choosing<'_>, claim: Claim<'_>) -> Result<User, BindError> {
         let Choosing { ticket, now, .. } = *choosing;
+        // A proof that nobody has time to look at is no attempt, and one that is looked at was counted before.
+        let turn = proof::turn().await?;
         let found = match self.account(claim.login).await? {
             Some(user) => {
                 let proofs = self.store.account_proofs(&user.id, now).await?;
@@ -94,7 +96,7 @@ impl Directory {
         let attempt = self.store.count_attempt(&at).await?.ok_or(BindError::Closed)?;
         let locked = attempt.of_account > ATTEMPTS_AT_AN_ACCOUNT;
         // Looked at in any case: what is locked takes as long as what is wrong.
-        let right = verify(claim, &proofs).await?;
+        let right = verify(turn, claim, &proofs).await?;
         let last = attempt.of_ticket >= ATTEMPTS_AT_A_TICKET;
         match user {
             Some(user) if right && !locked => self.propose(choosing, claim.method, user, &proofs, last).await,
@@ -267,12 +269,12 @@ pub(super) async fn kept_phone(tx: &mut WriteTx, ticket: &str) -> Result<Option<
 }
 
 /// One hash is computed, whatever there is to compare with.
-async fn verify(claim: Claim<'_>, proofs: &AccountProofs) -> Result<bool, ProofError> {
+async fn verify(turn: Turn, claim: Claim<'_>, proofs: &AccountProofs) -> Result<bool, ProofError> {
     match claim.method {
-        BindMethod::Password => proof::verify(claim.proof, proofs.password_hash.as_deref()).await,
+        BindMethod::Password => proof::verify(turn, claim.proof, proofs.password_hash.as_deref()).await,
         BindMethod::BindCode => {
             let hash = proofs.bind_code.as_ref().map(|code| code.hash.as_str());
-            proof::verify(&proof::normalise_bind_code(claim.proof), hash).await
+            proof::verify(turn, &proof::normalise_bind_code(claim.proof), hash).await
         }
     }
 }

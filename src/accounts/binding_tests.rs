@@ -260,6 +260,25 @@ async fn whatever_is_wrong_is_wrong_alike_and_counts() {
 }
 
 #[tokio::test]
+async fn a_proof_that_nobody_has_time_to_look_at_is_no_attempt() {
+    let fixture = Fixture::new().await;
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        turns.push(proof::turn().await.unwrap());
+    }
+    // The wait for a turn is over at once; nothing else waits here.
+    tokio::time::pause();
+    for proof in ["wrong", PASSWORD] {
+        let busy = fixture.claim(BY_PASSWORD, "wang", proof).await;
+        assert!(matches!(busy, Err(BindError::Proof(ProofError::Busy))));
+    }
+    tokio::time::resume();
+    assert_eq!(fixture.failures().await, (0, 0));
+    drop(turns);
+    fixture.claim(BY_PASSWORD, "wang", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_fifth_wrong_proof_is_the_tickets_last() {
     let fixture = Fixture::new().await;
     for attempt in 1..=5 {

@@ -35,24 +35,43 @@ pub async fn hash(secret: &str) -> Result<String, ProofError> {
     let mut salt = [0; SALT_BYTES];
     rand::fill(&mut salt).map_err(|_| ProofError::System)?;
     let secret = comparable(secret);
-    on_blocking_thread(move || {
+    on_blocking_thread(turn().await?, move || {
         let made: Result<PasswordHash, _> = hasher().hash_password_with_salt(secret.as_bytes(), &salt);
         made.map(|made| made.to_string()).map_err(|_| ProofError::System)
     })
     .await?
 }
 
+/// A turn to have a proof looked at: whoever counts proofs takes it before, since what was not looked at is no attempt.
+#[derive(Debug)]
+pub struct Turn {
+    _permit: SemaphorePermit<'static>,
+}
+
+/// Waits for a turn.
+///
+/// # Errors
+/// [`ProofError::Busy`].
+pub async fn turn() -> Result<Turn, ProofError> {
+    tokio::time::timeout(WAIT, AT_ONCE.acquire())
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .map(|permit| Turn { _permit: permit })
+        .ok_or(ProofError::Busy)
+}
+
 /// Whether `hash` was made of `secret`; without a hash it is not, after as long a time.
 ///
 /// # Errors
 /// [`ProofError`]; then nothing is known, and it is no wrong proof.
-pub async fn verify(secret: &str, hash: Option<&str>) -> Result<bool, ProofError> {
+pub async fn verify(turn: Turn, secret: &str, hash: Option<&str>) -> Result<bool, ProofError> {
     if secret.len() > LONGEST_SECRET {
         return Ok(false);
     }
     let secret = comparable(secret);
     let hash = hash.map(str::to_owned);
-    on_blocking_thread(move || {
+    on_blocking_thread(turn, move || {
         match hash.as_deref().and_then(|hash| PasswordHash::new(hash).ok()) {
             // The parameters are those of the hash, the comparison is constant-time.
             Some(hash) => hasher().verify_password(secret.as_bytes(), &hash).is_ok(),
@@ -110,15 +129,13 @@ fn hasher() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, PARAMS)
 }
 
-async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ProofError> {
-    let permit: SemaphorePermit<'static> = tokio::time::timeout(WAIT, AT_ONCE.acquire())
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .ok_or(ProofError::Busy)?;
+async fn on_blocking_thread<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ProofError> {
     task::spawn_blocking(move || {
         // Held by the work itself: a caller who goes away does not make room.
-        let _permit = permit;
+        let _turn = turn;
         work()
     })
     .await
@@ -166,6 +183,10 @@ mod tests {
 
     use super::*;
 
+    async fn looked_at(secret: &str, hash: Option<&str>) -> Result<bool, ProofError> {
+        verify(turn().await?, secret, hash).await
+    }
+
     #[tokio::test]
     async fn only_the_secret_that_was_hashed_is_verified() {
         let hashed = hash("caf\u{e9} 密码").await.unwrap();
@@ -179,16 +200,16 @@ mod tests {
             ("", false),
         ];
         for (secret, expected) in table {
-            assert_eq!(verify(secret, Some(&hashed)).await, Ok(expected), "{secret}");
+            assert_eq!(looked_at(secret, Some(&hashed)).await, Ok(expected), "{secret}");
         }
-        assert_eq!(verify(&"x".repeat(2000), Some(&hashed)).await, Ok(false));
+        assert_eq!(looked_at(&"x".repeat(2000), Some(&hashed)).await, Ok(false));
     }
 
     #[tokio::test]
     async fn what_is_no_hash_of_ours_verifies_nothing() {
         for hash in [None, Some(""), Some("$2y$10$abcdefghijklmnopqrstuu"), Some("secret")] {
-            assert_eq!(verify("secret", hash).await, Ok(false), "{hash:?}");
-            assert_eq!(verify("", hash).await, Ok(false), "{hash:?}");
+            assert_eq!(looked_at("secret", hash).await, Ok(false), "{hash:?}");
+            assert_eq!(looked_at("", hash).await, Ok(false), "{hash:?}");
         }
     }
 
@@ -201,7 +222,7 @@ mod tests {
         for _ in 0..8 {
             for (hash, best) in cases.iter().zip(&mut best) {
                 let begun = Instant::now();
-                assert_eq!(verify("wrong", *hash).await, Ok(false));
+                assert_eq!(looked_at("wrong", *hash).await, Ok(false));
                 *best = (*best).min(begun.elapsed());
             }
         }

@@ -27,10 +27,21 @@ pub(super) enum Unhealthy {
 }
 
 /// The body of `/readyz`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Readiness {
     #[serde(default)]
     reasons: Vec<String>,
+    #[serde(default)]
+    resting: Vec<Resting>,
+}
+
+/// A call of WeChat that a gateway does not make for a while.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Resting {
+    pub(super) app_id: String,
+    pub(super) endpoint: String,
+    pub(super) errcode: i64,
+    pub(super) remedy: String,
 }
 
 /// Asks `/readyz`; 0 when it answers 200, else 1 with the reasons on standard error.
@@ -43,7 +54,7 @@ pub(super) fn run(path: &Path) -> u8 {
         }
     };
     match runtime.block_on(ask(path)) {
-        Ok(()) => DONE,
+        Ok(_) => DONE,
         Err(error) => {
             complain(&error.to_string());
             FAILED
@@ -51,7 +62,8 @@ pub(super) fn run(path: &Path) -> u8 {
     }
 }
 
-pub(super) async fn ask(path: &Path) -> Result<(), Unhealthy> {
+/// What a gateway that is ready does not ask of WeChat at present.
+pub(super) async fn ask(path: &Path) -> Result<Vec<Resting>, Unhealthy> {
     let text = std::fs::read_to_string(path).map_err(|error| Unhealthy::File(path.display().to_string(), error))?;
     let address = admin_address(&text)?;
     let unreachable = |error: reqwest::Error| {
@@ -63,16 +75,15 @@ pub(super) async fn ask(path: &Path) -> Result<(), Unhealthy> {
     let answer = client.map_err(unreachable)?.get(format!("http://{address}/readyz"));
     let answer = answer.send().await.map_err(unreachable)?;
     let status = answer.status();
+    let said: Readiness = answer.json().await.unwrap_or_default();
     if status == reqwest::StatusCode::OK {
-        return Ok(());
+        return Ok(said.resting);
     }
-    let reasons = answer.json().await.map(|Readiness { reasons }| reasons.join(", "));
-    Err(Unhealthy::NotReady(
-        reasons
-            .ok()
-            .filter(|reasons| !reasons.is_empty())
-            .unwrap_or_else(|| status.to_string()),
-    ))
+    Err(Unhealthy::NotReady(if said.reasons.is_empty() {
+        status.to_string()
+    } else {
+        said.reasons.join(", ")
+    }))
 }
 
 /// Where the gateway of this file is asked. A file that has got unreadable leaves the default.
@@ -126,7 +137,7 @@ mod tests {
     }
 
     /// What `ask` says of a listener that answers every connection with these bytes; `None` never answers.
-    async fn told(answer: Option<&'static str>) -> Result<(), String> {
+    async fn told(answer: Option<&'static str>) -> Result<Vec<Resting>, String> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -150,7 +161,12 @@ mod tests {
 
     #[tokio::test]
     async fn only_200_is_healthy_and_the_reasons_are_told() {
-        assert_eq!(told(Some("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")).await, Ok(()));
+        let healthy = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(told(Some(healthy)).await, Ok(Vec::new()));
+        let resting = "HTTP/1.1 200 OK\r\nContent-Length: 112\r\n\r\n\
+            {\"ready\":true,\"resting\":[{\"app_id\":\"wx1\",\"endpoint\":\"stable_token\",\"errcode\":40164,\"remedy\":\"Repair.\"}]}        ";
+        let told_of = told(Some(resting)).await.unwrap();
+        assert_eq!((&*told_of[0].endpoint, told_of[0].errcode), ("stable_token", 40164));
         let stopping = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 64\r\n\r\n\
             {\"ready\":false,\"reasons\":[\"stopping\",\"store_unavailable\"]}        ";
         assert_eq!(

@@ -19,6 +19,7 @@ use crate::config::settings::{Connection, ConnectionKind, MiniprogramQr, QrKind}
 use crate::login::error::LoginError;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::telemetry::clock::Clock;
+use crate::telemetry::traces;
 use crate::wechat::{CodeImage, MiniProgram, UnlimitedCode, WechatError};
 
 /// What the page shows.
@@ -123,7 +124,7 @@ impl Codes {
         // The fetch goes on when this request does not wait for it any more.
         let fetch = tokio::spawn({
             let (codes, scene) = (self.clone(), scene.clone());
-            async move { codes.picture(&scene).await }
+            traces::along(async move { codes.picture(&scene).await })
         });
         match tokio::time::timeout(PAGE_WAITS, fetch).await {
             Ok(Ok(picture)) => Ok((scene, picture?)),

@@ -28,8 +28,8 @@ use crate::session::seal::SealingRing;
 use crate::store::{Store, Ticket};
 use crate::telemetry::audit::{AuditEvent, AuditKind, Auditor, ticket_hash};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::metrics::Metrics;
-use crate::wechat::MiniProgram;
+use crate::telemetry::metrics::{Metrics, RestingCall};
+use crate::wechat::{MiniProgram, Refusal};
 
 pub mod app;
 pub mod binding;
@@ -134,6 +134,22 @@ impl Login {
         }
     }
 
+    /// The calls of WeChat that are not made for a while, because WeChat refuses this installation; each app's once.
+    pub fn resting_calls(&self) -> Vec<RestingCall> {
+        let programs = self.wechat.values().map(|app| (app.app_id(), app.resting()));
+        let redirects = self.redirects.values().map(|app| (app.app_id(), app.resting()));
+        let mut calls: Vec<RestingCall> = programs
+            .chain(redirects)
+            .flat_map(|(app_id, causes)| causes.into_iter().map(move |cause| resting_call(app_id, &cause)))
+            .collect();
+        calls.sort_by(|one, other| {
+            let key = |call: &RestingCall| (call.app_id.clone(), call.endpoint, call.errcode);
+            key(one).cmp(&key(other))
+        });
+        calls.dedup();
+        calls
+    }
+
     /// The connection that a scene was minted for.
     pub fn connection_of(&self, scene: &Scene) -> Option<&Connection> {
         self.settings
@@ -183,6 +199,15 @@ impl Login {
             reason: reason.or(row.reason.as_deref()).map(str::to_owned),
             ..AuditEvent::new(kind, self.clock.now())
         });
+    }
+}
+
+fn resting_call(app_id: &str, cause: &Refusal) -> RestingCall {
+    RestingCall {
+        app_id: app_id.to_owned(),
+        endpoint: cause.endpoint.as_str(),
+        errcode: cause.code,
+        remedy: cause.remedy().into_owned(),
     }
 }
 

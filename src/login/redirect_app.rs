@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::settings::{Connection, ConnectionKind, Locale, Wechat};
 use crate::identity::person::Method;
-use crate::wechat::{OfficialAccount, Person, Transport, Website, WebsiteLanguage, WechatError};
+use crate::wechat::{OfficialAccount, Person, Refusal, Transport, Website, WebsiteLanguage, WechatError};
 
 /// A website application or a service account.
 #[derive(Debug, Clone)]
@@ -58,6 +58,22 @@ impl RedirectApp {
         match self {
             Self::Website(app) => app.person(code).await,
             Self::OfficialAccount(app) => app.person(code).await,
+        }
+    }
+
+    /// AppID.
+    pub fn app_id(&self) -> &str {
+        match self {
+            Self::Website(app) => app.app_id(),
+            Self::OfficialAccount(app) => app.app_id(),
+        }
+    }
+
+    /// The calls that rest now because WeChat refuses this installation, each with the answer that began it.
+    pub fn resting(&self) -> Vec<Refusal> {
+        match self {
+            Self::Website(app) => app.resting(),
+            Self::OfficialAccount(app) => app.resting(),
         }
     }
 

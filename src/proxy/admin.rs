@@ -16,7 +16,7 @@ use tracing::{error, info};
 
 use crate::proxy::resources::Resources;
 use crate::proxy::snapshot::Snapshot;
-use crate::telemetry::metrics::Moment;
+use crate::telemetry::metrics::{Moment, RestingCall};
 
 /// A running operator's listener. It ends with the process, so that it says until then that this one is not ready.
 #[derive(Debug)]
@@ -45,6 +45,9 @@ struct Readiness {
     ready: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<&'static str>,
+    /// Nothing that another node could do better, and still somebody's business.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resting: Vec<RestingCall>,
 }
 
 impl Admin {
@@ -104,23 +107,29 @@ impl Status {
         reasons
     }
 
+    /// The calls of WeChat that are not made for a while, because WeChat refuses this installation.
+    pub fn resting(&self) -> Vec<RestingCall> {
+        self.snapshot.load().portal.inner().login.resting_calls()
+    }
+
     /// The text that Prometheus reads.
     ///
     /// # Errors
     /// Prometheus's own: a bug.
     pub fn metrics(&self) -> Result<String, prometheus::Error> {
         let snapshot = self.snapshot.load();
-        self.resources.metrics.text(Moment {
+        self.resources.metrics.text(&Moment {
             waiting_streams: snapshot.portal.inner().login.limits.waiting_streams(),
             revocations_fresh: snapshot.registry.is_ready(),
             audit_unrecorded: self.resources.auditor.unrecorded(),
+            resting: self.resting(),
         })
     }
 }
 
 async fn ready(State(status): State<Status>) -> Response {
     let reasons = status.reasons_against().await;
-    let ready = reasons.is_empty();
+    let (ready, resting) = (reasons.is_empty(), status.resting());
     let status = if ready {
         StatusCode::OK
     } else {
@@ -129,7 +138,11 @@ async fn ready(State(status): State<Status>) -> Response {
     (
         status,
         [(header::CACHE_CONTROL, "no-store")],
-        Json(Readiness { ready, reasons }),
+        Json(Readiness {
+            ready,
+            reasons,
+            resting,
+        }),
     )
         .into_response()
 }

@@ -16,11 +16,15 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::portal::code::Code;
 
-/// Reads a request for the portal: its head as it is, its body up to [`MAX_BODY`] bytes within `BODY_TIME`.
+/// Reads a request for the portal: its head as it is, its body up to [`MAX_BODY`] bytes within `limit`.
 ///
 /// # Errors
 /// The code of a refusal, or Pingora's error when the client is gone.
-pub async fn read_request(session: &mut Session, path_and_query: &str) -> Result<Result<Request<Body>, Code>> {
+pub async fn read_request(
+    session: &mut Session,
+    path_and_query: &str,
+    limit: Duration,
+) -> Result<Result<Request<Body>, Code>> {
     let head = session.req_header();
     let declared = head
         .headers
@@ -37,7 +41,7 @@ pub async fn read_request(session: &mut Session, path_and_query: &str) -> Result
     if head.headers.contains_key(header::EXPECT) {
         session.write_continue_response().await?;
     }
-    let body = match tokio::time::timeout(BODY_TIME, read_body(session)).await {
+    let body = match tokio::time::timeout(limit, read_body(session)).await {
         Ok(Ok(Some(body))) => body,
         Ok(Ok(None)) => return Ok(Err(Code::TooLarge)),
         Ok(Err(error)) => return Err(error.into_down()),
@@ -165,5 +169,4 @@ async fn stream(session: &mut Session, mut body: Body) -> Result<()> {
 
 /// No call of the portal needs more.
 pub const MAX_BODY: usize = 64 * 1024;
-const BODY_TIME: Duration = Duration::from_secs(10);
 const DRAIN_CHECK: Duration = Duration::from_millis(500);

@@ -160,9 +160,9 @@ impl Door {
                     let (cut, fresh) = (cut.clone(), fresh.token());
                     // On the heap once, instead of moved through every layer that waits for it.
                     let connection = Box::pin(async move {
-                        if let Some(stream) =
-                            establish(stream, trusted.as_ref().map(|snapshot| &snapshot.trusted), tls).await
-                        {
+                        let trusted = trusted.as_ref().map(|snapshot| &snapshot.trusted);
+                        let limit = app.patience().beginning;
+                        if let Some(stream) = establish(stream, trusted, tls, limit).await {
                             let serving = Service::handle_event(stream, Arc::clone(&app), shutdown);
                             app.run_connection(serving, fresh).await;
                         }
@@ -204,6 +204,7 @@ async fn establish(
     mut stream: TcpStream,
     preamble_of: Option<&TrustedProxies>,
     tls: Option<Arc<Tls>>,
+    limit: Duration,
 ) -> Option<Stream> {
     if let Err(error) = stream.set_nodelay() {
         debug!(%error, "no TCP_NODELAY");
@@ -219,7 +220,7 @@ async fn establish(
             None => Box::new(stream),
         })
     };
-    match tokio::time::timeout(BEGINNING, established).await {
+    match tokio::time::timeout(limit, established).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error @ Unserved::Tls(_))) => {
             debug!(%error, "connection closed");
@@ -269,8 +270,6 @@ fn peer(stream: &TcpStream) -> Option<SocketAddr> {
 
 /// As many as the kernel lets (`somaxconn`).
 const BACKLOG: u32 = 65_535;
-/// Three round trips from anywhere, with a margin for a phone in a lift.
-const BEGINNING: Duration = Duration::from_secs(15);
 /// Bytes that are asked for first: addresses, and the TLVs that balancers of clouds add.
 const USUAL_PREAMBLE: usize = 536;
 /// At a stop, for who has connected and not asked yet: the time from a connection to its request, with a margin for a TLS

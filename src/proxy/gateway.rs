@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pingora::protocols::http::v2::server::H2Options;
@@ -168,6 +168,19 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start_at(doors: Doors, settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        Self::start_with(doors, settings, clock, Patience::default()).await
+    }
+
+    /// The same with other limits for clients.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with(
+        doors: Doors,
+        settings: Settings,
+        clock: Clock,
+        patience: Patience,
+    ) -> Result<Self, StartError> {
         let resources = Arc::new(Resources::open(&settings, clock).await?);
         let snapshot = resources.snapshot(settings, doors.certificates.current(), None).await?;
         snapshot.registry.read().await?;
@@ -195,7 +208,7 @@ impl Gateway {
         // Before the first request: whoever asks the doctor finds a node that serves.
         itself.report(&gateway.resources, &gateway.snapshot()).await;
         gateway.start_background(&stopping, itself);
-        gateway.serve(doors, &conf, &stopping);
+        gateway.serve(doors, &conf, &stopping, patience);
         Ok(gateway)
     }
 
@@ -232,6 +245,7 @@ impl Gateway {
     /// Stops: no new connections, streams end, requests in flight get the grace period, the audit is written out.
     pub async fn stop(self) {
         let grace = self.grace_period();
+        let until = Instant::now() + grace;
         self.resources.announce_stop();
         // The receivers are gone when every task has ended already.
         let _ = self.stop.send(true);
@@ -258,6 +272,10 @@ impl Gateway {
         }
         self.snapshot.load().registry.tokens().flush().await;
         self.resources.auditor.close().await;
+        if let Some(traces) = &self.resources.traces {
+            let left = until.saturating_duration_since(Instant::now());
+            traces.close(left.max(LAST_SPANS)).await;
+        }
         self.resources.store.close().await;
         info!("stopped");
     }
@@ -298,14 +316,16 @@ impl Gateway {
         )));
     }
 
-    fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>) {
+    fn serve(&mut self, doors: Doors, conf: &Arc<ServerConf>, stopping: &watch::Receiver<bool>, patience: Patience) {
         let proxy = |part| {
             let hooks = Hooks {
                 snapshot: Arc::clone(&self.snapshot),
                 metrics: Arc::clone(&self.resources.metrics),
+                traces: self.resources.traces.clone(),
                 part,
+                patience,
             };
-            Arc::new(Watched::new(assemble(conf, hooks), Patience::default()))
+            Arc::new(Watched::new(assemble(conf, hooks), patience))
         };
         // Listeners for the same share their connections to upstreams.
         let mut proxies = HashMap::new();
@@ -362,6 +382,8 @@ const H2_HEADER_LIST: u32 = 64 * 1024;
 const H2_RESETS: usize = 32;
 const UPSTREAM_POOL: usize = 512;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// For spans when requests have used the whole grace period up.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 /// Who asks for readiness asks every few seconds; an operator does not wait longer for a stop.
 const LONGEST_NOTICE: Duration = Duration::from_secs(2);
 

@@ -36,6 +36,7 @@ use crate::store::Store;
 use crate::telemetry::audit::Auditor;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::wechat::{MiniProgram, Transport};
 
 /// What a gateway has from its start to its stop.
@@ -49,6 +50,8 @@ pub struct Resources {
     pub auditor: Auditor,
     /// How often.
     pub metrics: Arc<Metrics>,
+    /// Where in all that, for a collector.
+    pub traces: Option<Traces>,
     /// Wakes `follow`, which otherwise looks once a second.
     pub keys_changed: Notify,
     /// Told after each new configuration.
@@ -71,6 +74,7 @@ impl Resources {
             clock,
             auditor: Auditor::start(store.clone()).counted_by(Arc::clone(&metrics)),
             store,
+            traces: Traces::start(Arc::clone(&metrics)),
             metrics,
             keys_changed: Notify::new(),
             configured: Notify::new(),

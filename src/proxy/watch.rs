@@ -27,10 +27,19 @@ use tracing::{debug, info, warn};
 /// The limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
+    /// For what precedes HTTP on a connection: the preamble of a proxy, and TLS.
+    pub beginning: Duration,
     /// From the first byte of a connection to a complete request head, or to a finished HTTP/2 handshake.
     pub first: Duration,
-    /// From the end of an answer to the next complete head. The wait without any byte is [`IDLE`].
+    /// From the end of an answer to the next complete head.
     pub next: Duration,
+    /// How long a connection is kept without a request, HTTP/1.1 (in whole seconds) or HTTP/2; Pingora's default is for
+    /// ever.
+    pub idle: Duration,
+    /// How long a client may send nothing of a body, or take nothing of an answer.
+    pub silence: Duration,
+    /// For the whole body of a request that Menshen answers itself.
+    pub body: Duration,
     /// How often the session of a stream is looked at.
     pub look: Duration,
 }
@@ -38,8 +47,13 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
+            // Three round trips from anywhere, with a margin for a phone in a lift.
+            beginning: Duration::from_secs(15),
             first: Duration::from_secs(30),
             next: IDLE + Duration::from_secs(30),
+            idle: IDLE,
+            silence: Duration::from_secs(60),
+            body: Duration::from_secs(10),
             look: Duration::from_secs(1),
         }
     }
@@ -57,12 +71,17 @@ impl<A> Watched<A> {
     /// Around an application.
     pub fn new(app: A, patience: Patience) -> Self {
         let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(IDLE);
+        options.h2_idle_timeout = Some(patience.idle);
         Self {
             app: Arc::new(app),
             options,
             patience,
         }
+    }
+
+    /// The limits.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// Runs everything that happens on one connection. `fresh` is given up when the first request has arrived.
@@ -334,8 +353,8 @@ tokio::task_local! {
 /// For an error page to go out.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How long a connection is kept without a request, HTTP/1.1 or HTTP/2; Pingora's default is for ever.
-pub const IDLE: Duration = Duration::from_secs(75);
+/// Browsers keep connections for longer, and most proxies for a minute.
+const IDLE: Duration = Duration::from_secs(75);
 
 #[cfg(test)]
 mod tests {
@@ -354,11 +373,16 @@ mod tests {
 
     use super::*;
 
-    const SHORT: Patience = Patience {
-        first: Duration::from_millis(300),
-        next: Duration::from_millis(300),
-        look: Duration::from_millis(20),
-    };
+    const FIRST: Duration = Duration::from_millis(300);
+
+    fn short() -> Patience {
+        Patience {
+            first: FIRST,
+            next: FIRST,
+            look: Duration::from_millis(20),
+            ..Patience::default()
+        }
+    }
 
     /// Reads heads and answers; to `/stream` it never does.
     struct Answering {
@@ -401,7 +425,7 @@ mod tests {
         let app = Answering {
             session_holds: Arc::clone(&session_holds),
         };
-        let app = Arc::new(Watched::new(app, SHORT));
+        let app = Arc::new(Watched::new(app, short()));
         tokio::spawn(async move {
             let stream: TcpStream = stream.into();
             let serving = Service::handle_event(Box::new(stream), Arc::clone(&app), stopping);
@@ -452,7 +476,7 @@ mod tests {
             .write_all(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
             .await
             .unwrap();
-        let ended = timeout(SHORT.first * 3, served.client.read_u8()).await;
+        let ended = timeout(FIRST * 3, served.client.read_u8()).await;
         assert!(ended.is_err(), "cut although its session holds: {ended:?}");
     }
 
@@ -475,7 +499,7 @@ mod tests {
             Answering {
                 session_holds: Arc::default(),
             },
-            SHORT,
+            short(),
         );
         let stuck = async {
             VIGIL.with(|vigil| vigil.handshake_begins());
@@ -492,10 +516,10 @@ mod tests {
                 vigil.handshake_begins();
                 vigil.handshake_is_done();
             });
-            sleep(SHORT.first * 2).await;
+            sleep(FIRST * 2).await;
         };
         let began = tokio::time::Instant::now();
         app.run_connection(open, TaskTracker::new().token()).await;
-        assert!(began.elapsed() >= SHORT.first * 2);
+        assert!(began.elapsed() >= FIRST * 2);
     }
 }

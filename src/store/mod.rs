@@ -199,6 +199,27 @@ impl Store {
         .await
         .map(|done: AnyQueryResult| done.rows_affected())
     }
+
+    /// Runs statements that need nothing of each other. On PostgreSQL each is a transaction of its own: one that held the
+    /// rows of them all could wait for somebody who waits for it, and the server would end either. On SQLite one
+    /// transaction is exclusive anyway, and writes to the disk once.
+    async fn execute_apart(&self, statements: impl Iterator<Item = Statement>) -> Result<(), StoreError> {
+        match self.engine {
+            Engine::Postgres => {
+                for statement in statements {
+                    self.execute(statement).await?;
+                }
+                Ok(())
+            }
+            Engine::Sqlite => {
+                let mut tx = self.begin().await?;
+                for statement in statements {
+                    tx.execute(statement).await?;
+                }
+                tx.commit().await
+            }
+        }
+    }
 }
 
 impl WriteTx {
@@ -349,3 +370,44 @@ const ROWS_AT_ONCE: usize = 100;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::telemetry::metrics::Moment;
+
+    fn timed_out(metrics: &Metrics) -> bool {
+        let text = metrics.text(&Moment::default()).unwrap();
+        text.contains("menshen_store_errors_total{kind=\"timed_out\"} 1\n")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_that_does_not_end_is_given_up_and_counted() {
+        let metrics = Metrics::new().unwrap();
+        let before = tokio::time::Instant::now();
+        let result = counted(Some(&metrics), std::future::pending::<Result<(), _>>()).await;
+        assert!(matches!(result, Err(StoreError::TimedOut)));
+        assert_eq!(before.elapsed(), STATEMENT_LIMIT);
+        assert!(timed_out(&metrics));
+    }
+
+    /// SQLite has one writer: whoever waits for it waits no longer than for a statement.
+    #[tokio::test]
+    async fn a_writer_that_somebody_holds_is_waited_for_no_longer() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/menshen.db", directory.path().display());
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let store = Store::open(&SecretString::from(url)).await.unwrap();
+        let store = store.counted_by(Arc::clone(&metrics));
+        let held = store.begin().await.unwrap();
+        // Nothing but that wait is left: it is over at once.
+        tokio::time::pause();
+        assert!(matches!(store.begin().await, Err(StoreError::TimedOut)));
+        tokio::time::resume();
+        assert!(timed_out(&metrics));
+        drop(held);
+        store.begin().await.unwrap();
+    }
+}

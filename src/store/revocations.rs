@@ -57,7 +57,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn last_revocation(&self) -> Result<i64, StoreError> {
+    #[cfg(test)]
+    pub(crate) async fn last_revocation(&self) -> Result<i64, StoreError> {
         let query = sqlx::query("SELECT value FROM counters WHERE name = $1").bind(Lock::Revocations.name());
         let row = self.fetch_optional(query).await?;
         let row = row.ok_or_else(|| StoreError::Broken("the counter revocations is missing".to_owned()))?;

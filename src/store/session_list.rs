@@ -114,25 +114,23 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
-    /// Notes uses (id, Unix seconds) in one transaction; one that is older than what is known changes nothing.
+    /// Notes uses (id, Unix seconds); one that is older than what is known changes nothing.
     ///
     /// # Errors
-    /// [`StoreError`]; then none was noted.
+    /// [`StoreError`]; then some may have been noted, and noting them again does no harm.
     pub async fn touch_sessions(&self, uses: &[(String, i64)]) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        for (id, last_used_at) in in_order(uses) {
-            let query = sqlx::query(
+        let touches = in_order(uses).into_iter().map(|(id, last_used_at)| {
+            sqlx::query(
                 "UPDATE sessions SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2 AND ended_at IS NULL",
             )
             .bind(id.clone())
-            .bind(*last_used_at);
-            tx.execute(query).await?;
-        }
-        tx.commit().await
+            .bind(*last_used_at)
+        });
+        self.execute_apart(touches).await
     }
 }
 
-/// By id: whoever holds several rows takes them in one order, or two nodes wait for each other.
+/// By id, so that what two nodes do is done in one order.
 pub(super) fn in_order(uses: &[(String, i64)]) -> Vec<&(String, i64)> {
     let mut uses: Vec<_> = uses.iter().collect();
     uses.sort_unstable();
@@ -215,6 +213,31 @@ mod tests {
             one.unwrap();
             other.unwrap();
         }
+    }
+
+    /// A logout must not become the victim of a deadlock with a note of uses.
+    #[tokio::test]
+    async fn uses_are_noted_without_holding_a_session_that_somebody_else_ends() {
+        let store = fixtures::store().await;
+        fixtures::user(&store, "u_1").await;
+        for id in ["s1", "s2"] {
+            store.insert_session(&session(id, "u_1")).await.unwrap();
+        }
+        let mut ending = store.begin().await.unwrap();
+        let end = |id: &'static str| sqlx::query("UPDATE sessions SET ended_at = 7 WHERE id = $1").bind(id);
+        ending.execute(end("s2")).await.unwrap();
+        let noting = Store::clone(&store);
+        let uses = ["s1", "s2"].map(|id| (id.to_owned(), NOW + 9));
+        let noting = tokio::spawn(async move { noting.touch_sessions(&uses).await });
+        if store.engine == crate::store::Engine::Postgres {
+            // Now it waits for s2, and s1 is free.
+            while store.session("s1").await.unwrap().unwrap().last_used_at != NOW + 9 {
+                tokio::task::yield_now().await;
+            }
+        }
+        ending.execute(end("s1")).await.unwrap();
+        ending.commit().await.unwrap();
+        noting.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -181,19 +181,17 @@ impl Store {
     /// Notes uses (token id, Unix seconds); older ones than are known change nothing.
     ///
     /// # Errors
-    /// [`StoreError`]; then none was noted.
+    /// [`StoreError`]; then some may have been noted, and noting them again does no harm.
     pub async fn touch_tokens(&self, uses: &[(String, i64)]) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        for (id, at) in in_order(uses) {
-            let query = sqlx::query(
+        let touches = in_order(uses).into_iter().map(|(id, at)| {
+            sqlx::query(
                 "UPDATE tokens SET last_used_at = $2
                  WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
             )
             .bind(id.clone())
-            .bind(*at);
-            tx.execute(query).await?;
-        }
-        tx.commit().await
+            .bind(*at)
+        });
+        self.execute_apart(touches).await
     }
 
     /// `confirmed → redeemed` with a session that has no cookie but this pair of tokens, in one transaction: as

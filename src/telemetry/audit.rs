@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -296,6 +297,7 @@ impl Auditor {
         if let Some(metrics) = &self.metrics {
             metrics.audited(&event);
         }
+        traces::note(&event);
         if let Err(mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) =
             self.queue.try_send(event)
         {

@@ -11,6 +11,7 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use serde::Serialize;
 
 use crate::telemetry::audit::{AuditEvent, AuditKind};
 
@@ -31,6 +32,9 @@ pub struct Metrics {
     phone_button_failures: IntCounterVec,
     wechat_calls: IntCounterVec,
     wechat_duration: HistogramVec,
+    wechat_refusals: IntCounterVec,
+    wechat_resting: IntGaugeVec,
+    trace_spans: [IntCounter; SPAN_ENDS.len()],
     audit_unrecorded: IntGauge,
     store_errors: IntCounterVec,
     waiting_streams: IntGauge,
@@ -43,7 +47,7 @@ pub struct Metrics {
 }
 
 /// What is only known when somebody looks.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Moment {
     /// Pages that wait on a stream.
     pub waiting_streams: usize,
@@ -51,6 +55,21 @@ pub struct Moment {
     pub revocations_fresh: bool,
     /// Audit events without a record.
     pub audit_unrecorded: u64,
+    /// Calls of WeChat that rest.
+    pub resting: Vec<RestingCall>,
+}
+
+/// A call that is not made for a while because WeChat refuses this installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestingCall {
+    /// For which app, as configured.
+    pub app_id: String,
+    /// As the metrics call it.
+    pub endpoint: &'static str,
+    /// WeChat's code.
+    pub errcode: i64,
+    /// What the operator does.
+    pub remedy: String,
 }
 
 /// A request that is being handled; it ends when this is dropped.
@@ -66,6 +85,17 @@ pub enum Reload {
     Refused,
 }
 
+/// What became of a sampled span, in the order of `SPAN_ENDS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanEnd {
+    /// The collector took it.
+    Exported,
+    /// The queue was full.
+    Dropped,
+    /// The collector did not take it.
+    Failed,
+}
+
 impl Metrics {
     /// All at zero.
     ///
@@ -77,6 +107,7 @@ impl Metrics {
         let requests = make.counters(REQUESTS, &["decision", "status"])?;
         let duration = make.histograms(REQUEST_DURATION, &["answered_by"], LATENCIES)?;
         let tickets = make.counters(TICKETS, &["transition"])?;
+        let spans = make.counters(TRACE_SPANS, &["outcome"])?;
         let reloads = make.counters(CONFIG_RELOADS, &["result"])?;
         make.gauges(BUILD_INFO, &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
@@ -104,6 +135,9 @@ impl Metrics {
             phone_button_failures: make.counters(PHONE_BUTTON_FAILURES, &["cause"])?,
             wechat_calls: make.counters(WECHAT_CALLS, &["endpoint", "outcome"])?,
             wechat_duration: make.histograms(WECHAT_DURATION, &["endpoint"], LATENCIES)?,
+            wechat_refusals: make.counters(WECHAT_REFUSALS, &["endpoint", "errcode"])?,
+            wechat_resting: make.gauges(WECHAT_RESTING, &["app_id", "endpoint", "errcode"])?,
+            trace_spans: SPAN_ENDS.map(|outcome| spans.with_label_values(&[outcome])),
             audit_unrecorded: make.gauge(AUDIT_UNRECORDED)?,
             store_errors: make.counters(STORE_ERRORS, &["kind"])?,
             waiting_streams: make.gauge(WAITING_STREAMS)?,
@@ -122,11 +156,16 @@ impl Metrics {
     ///
     /// # Errors
     /// Prometheus's own.
-    pub fn text(&self, moment: Moment) -> Result<String, prometheus::Error> {
+    pub fn text(&self, moment: &Moment) -> Result<String, prometheus::Error> {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.waiting_streams.set(whole(moment.waiting_streams as u64));
         self.revocations_fresh.set(i64::from(moment.revocations_fresh));
         self.audit_unrecorded.set(whole(moment.audit_unrecorded));
+        self.wechat_resting.reset();
+        for call in &moment.resting {
+            let labels = [call.app_id.as_str(), call.endpoint, &call.errcode.to_string()];
+            self.wechat_resting.with_label_values(&labels).set(1);
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
@@ -233,6 +272,19 @@ impl Metrics {
         self.wechat_duration
             .with_label_values(&[endpoint])
             .observe(elapsed.as_secs_f64());
+    }
+
+    /// WeChat answered with an error code; `known` is one of a table, what is not in it shares a label.
+    pub fn wechat_refused(&self, endpoint: &'static str, known: Option<i64>) {
+        let errcode = known.map_or_else(|| "other".to_owned(), |code| code.to_string());
+        self.wechat_refusals.with_label_values(&[endpoint, &errcode]).inc();
+    }
+
+    /// So many sampled spans were exported, or were not.
+    pub fn spans_ended(&self, end: SpanEnd, count: u64) {
+        if let Some(counter) = self.trace_spans.get(end as usize) {
+            counter.inc_by(count);
+        }
     }
 
     /// A call of the store failed.
@@ -377,6 +429,8 @@ const SESSION_ENDS: [&str; 7] = [
     "unbound",
 ];
 
+const SPAN_ENDS: [&str; 3] = ["exported", "dropped", "failed"];
+
 const RELOADS: [&str; 2] = ["applied", "refused"];
 
 /// Seconds: from a cached answer to a slow report.
@@ -423,6 +477,18 @@ const WECHAT_CALLS: Name = (
 const WECHAT_DURATION: Name = (
     "menshen_wechat_call_duration_seconds",
     "Duration of calls of WeChat's servers",
+);
+const WECHAT_REFUSALS: Name = (
+    "menshen_wechat_refusals_total",
+    "Answers of WeChat's servers with an error code, by endpoint and code",
+);
+const WECHAT_RESTING: Name = (
+    "menshen_wechat_resting",
+    "1 while an endpoint is not called because WeChat refuses this installation, by app, endpoint and code",
+);
+const TRACE_SPANS: Name = (
+    "menshen_trace_spans_total",
+    "Sampled spans by what became of them on the way to the collector",
 );
 const AUDIT_UNRECORDED: Name = (
     "menshen_audit_unrecorded",

@@ -15,6 +15,18 @@ fn exercised() -> Metrics {
     metrics.loop_explained("loop_cookie");
     metrics.phone_button_failed("not_declared");
     metrics.wechat_called("jscode2session", "success", Duration::from_millis(80));
+    metrics.wechat_refused("jscode2session", Some(40029));
+    let resting = RestingCall {
+        app_id: "wx1".to_owned(),
+        endpoint: "stable_token",
+        errcode: 40164,
+        remedy: String::new(),
+    };
+    let moment = Moment {
+        resting: vec![resting],
+        ..Moment::default()
+    };
+    metrics.text(&moment).unwrap();
     metrics.store_failed("locked");
     metrics.certificates([("a.pem".to_owned(), 7)]);
     metrics.audited(&AuditEvent {
@@ -77,13 +89,13 @@ fn the_process_is_counted_under_the_documented_names() {
 fn a_request_counts_once_under_its_decision_and_the_class_of_its_status() {
     let metrics = Metrics::new().unwrap();
     let request = metrics.begin_request();
-    let text = metrics.text(Moment::default()).unwrap();
+    let text = metrics.text(&Moment::default()).unwrap();
     assert!(text.contains("\nmenshen_requests_in_flight 1\n"), "{text}");
     metrics.end_request("forward", 204, true, Duration::from_millis(3));
     metrics.end_request("login_page", 401, false, Duration::from_millis(3));
     metrics.end_request("forward", 0, true, Duration::from_millis(3));
     drop(request);
-    let text = metrics.text(Moment::default()).unwrap();
+    let text = metrics.text(&Moment::default()).unwrap();
     for line in [
         r#"menshen_requests_total{decision="forward",status="2xx"} 1"#,
         r#"menshen_requests_total{decision="login_page",status="4xx"} 1"#,
@@ -91,6 +103,43 @@ fn a_request_counts_once_under_its_decision_and_the_class_of_its_status() {
         r#"menshen_request_duration_seconds_count{answered_by="upstream"} 2"#,
         r#"menshen_request_duration_seconds_count{answered_by="menshen"} 1"#,
         "menshen_requests_in_flight 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn a_call_rests_in_the_numbers_for_as_long_as_it_rests() {
+    let metrics = Metrics::new().unwrap();
+    let resting = RestingCall {
+        app_id: "wx1".to_owned(),
+        endpoint: "stable_token",
+        errcode: 40164,
+        remedy: String::new(),
+    };
+    let moment = Moment {
+        resting: vec![resting],
+        ..Moment::default()
+    };
+    let text = metrics.text(&moment).unwrap();
+    let line = r#"menshen_wechat_resting{app_id="wx1",endpoint="stable_token",errcode="40164"} 1"#;
+    assert!(text.lines().any(|found| found == line), "{text}");
+    assert!(!metrics.text(&Moment::default()).unwrap().contains("errcode"));
+}
+
+#[test]
+fn codes_of_wechat_are_counted_by_number_and_unknown_ones_together() {
+    let metrics = Metrics::new().unwrap();
+    for code in [40029, 40029, 123_456, 654_321] {
+        let class = crate::wechat::ErrorCode::find(crate::wechat::Endpoint::CodeToSession, code)
+            .map_or(crate::wechat::Class::Unknown, |row| row.class);
+        let result = crate::wechat::CallResult::Refused { code, class };
+        crate::wechat::Observer::called(&metrics, crate::wechat::Endpoint::CodeToSession, result, Duration::ZERO);
+    }
+    let text = metrics.text(&Moment::default()).unwrap();
+    for line in [
+        r#"menshen_wechat_refusals_total{endpoint="jscode2session",errcode="40029"} 2"#,
+        r#"menshen_wechat_refusals_total{endpoint="jscode2session",errcode="other"} 2"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
@@ -105,7 +154,7 @@ fn reasons_that_nobody_foresaw_share_one_label() {
         reason: Some("something new".to_owned()),
         ..AuditEvent::new(AuditKind::LoginFailed, 1)
     });
-    let text = metrics.text(Moment::default()).unwrap();
+    let text = metrics.text(&Moment::default()).unwrap();
     assert!(text.contains(r#"menshen_sessions_ended_total{reason="other"} 3"#));
     assert!(text.contains(r#"menshen_logins_total{connection="staff",result="other"} 1"#));
     assert!(!text.contains("something new"));
@@ -117,7 +166,7 @@ fn a_refused_configuration_leaves_the_time_of_the_one_in_use() {
     metrics.configured(Reload::Applied, 1, 100);
     metrics.reloaded(Reload::Applied, 2, 200);
     metrics.reloaded(Reload::Refused, 2, 300);
-    let text = metrics.text(Moment::default()).unwrap();
+    let text = metrics.text(&Moment::default()).unwrap();
     for line in [
         "menshen_config_generation 2",
         "menshen_config_last_reload_successful 0",

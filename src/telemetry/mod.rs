@@ -4,3 +4,8 @@ pub mod audit;
 pub mod clock;
 pub mod logs;
 pub mod metrics;
+#[cfg(feature = "otel")]
+pub mod traces;
+#[cfg(not(feature = "otel"))]
+#[path = "traces_off.rs"]
+pub mod traces;

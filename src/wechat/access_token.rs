@@ -59,6 +59,8 @@ struct Fetcher {
     /// Of the latest fetch.
     failure: Option<WechatError>,
     force: ForceGuard,
+    /// When it was last said that somebody else replaces the token.
+    said: Option<Instant>,
 }
 
 /// WeChat's ration of forced renewals: 30 s apart, 20 a day. This node's own count; what other nodes use up shows in
@@ -192,14 +194,27 @@ impl AccessTokens {
         let seen = self.fetched.load(Ordering::Acquire);
         let mut fetcher = self.wait_for_turn(seen, deadline).await?;
         // Only the refused token is dropped: somebody may have replaced it while this caller waited.
-        match self.held.load_full() {
+        let early = match self.held.load_full() {
             Some(held) if held.token != *refused && self.now() < held.ends_at => return Ok(held.token.clone()),
-            _ => self.held.store(None),
-        }
+            held => held.is_some_and(|held| self.now() < held.renew_at),
+        };
+        self.held.store(None);
         let token = self.fetch_and_hold(&mut fetcher, deadline).await?;
         if token != *refused {
+            if early {
+                fetcher.replaced(&self.app_id, self.now());
+            }
             return Ok(token);
         }
+        let forced = self.force(&mut fetcher, deadline).await;
+        // Whoever waited with the same refused token is told the same, and does not ask once more.
+        fetcher.failure = forced.as_ref().err().cloned();
+        self.fetched.fetch_add(1, Ordering::Release);
+        forced
+    }
+
+    /// A token that puts an end to the one that WeChat hands out and refuses.
+    async fn force(&self, fetcher: &mut Fetcher, deadline: &Deadline) -> Result<AccessToken, WechatError> {
         fetcher
             .force
             .admit(self.now())
@@ -254,15 +269,19 @@ impl AccessTokens {
         };
         let call = Call::post(endpoint, &[], &request)?;
         let asked_at = self.now();
+        let read = read_json::<TokenAnswer>;
         let result = if force_refresh {
             // Each attempt counts against the ration.
-            self.transport.call(&call, deadline, read_json::<TokenAnswer>).await
+            self.transport.call(&call, deadline, read).await
         } else {
-            self.breaker.record(
-                self.transport
-                    .call_patiently(&call, deadline, read_json::<TokenAnswer>)
-                    .await,
-            )
+            self.transport.call_patiently(&call, deadline, read).await
+        };
+        let result = match result {
+            // Of the ration: the normal call is not concerned.
+            Err(WechatError::Refused(refusal)) if force_refresh && refusal.class() == Class::Quota => {
+                Err(WechatError::Refused(refusal))
+            }
+            result => self.breaker.record(endpoint, result),
         };
         let answer = result?;
         let token = &answer.access_token;
@@ -301,6 +320,25 @@ impl AccessToken {
 impl PartialEq for AccessToken {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()
+    }
+}
+
+impl Fetcher {
+    /// A token ended before its time, and there is another: somebody forces new ones. Said now and then, since each time
+    /// costs some login two calls more, and two programs that do it in turn never find an end.
+    fn replaced(&mut self, app_id: &str, now: Instant) {
+        let said = self
+            .said
+            .is_some_and(|said| now.saturating_duration_since(said) < SAID_AGAIN);
+        if said {
+            return;
+        }
+        self.said = Some(now);
+        tracing::warn!(
+            app_id,
+            remedy = %WechatError::TokenHeld { retry_after: Duration::ZERO }.remedy(),
+            "another program has replaced this app's access token; the new one is used"
+        );
     }
 }
 
@@ -375,6 +413,9 @@ const FORCE_INTERVAL: Duration = Duration::from_secs(30);
 const FORCE_RATION: usize = 20;
 
 const FORCE_WINDOW: Duration = Duration::from_secs(86_400);
+
+/// Between two lines about a program that replaces tokens.
+const SAID_AGAIN: Duration = Duration::from_secs(600);
 
 /// After WeChat said that the ration is spent.
 const FORCE_REST: Duration = Duration::from_secs(3_600);

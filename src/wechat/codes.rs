@@ -163,6 +163,12 @@ const CODE: &[Endpoint] = &[Endpoint::CodeToSession, Endpoint::PhoneNumber, Endp
 const OAUTH: &[Endpoint] = &[Endpoint::OauthToken];
 /// What is asked about one person with their own grant: never a reason to pause, or a snapshot page could stop it.
 const PROFILE: &[Endpoint] = &[Endpoint::UserInfo];
+/// The calls about one person that carry no access token of the app.
+const SNS: &[Endpoint] = &[Endpoint::CodeToSession, Endpoint::OauthToken, Endpoint::UserInfo];
+/// The call that draws codes, whose quota is one of a minute.
+const DRAWN: &[Endpoint] = &[Endpoint::UnlimitedCode];
+/// The calls that no person makes: what is counted is the account alone.
+const OF_THE_APP: &[Endpoint] = &[Endpoint::UnlimitedCode, Endpoint::Quota];
 const ANY: &[Endpoint] = &[];
 
 /// Every code that the endpoints of [`Endpoint`] are known to give.
@@ -266,14 +272,19 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(45009..=45009, TOKEN, "day_quota", Class::Quota, Pause::NextDay,
         "Today's quota of token calls is used up. Find the program that fetches tokens in a loop; clear_quota/v2 in \
          the WeChat console frees the quota, ten times a month."),
-    row(45009..=45009, CODE, "quota", Class::Quota, Pause::NextMinute,
-        "The quota of this call is used up. Look at it in the WeChat console (Operations, API quota); clear_quota \
-         frees it, ten times a month."),
-    row(45009..=45009, ANY, "minute_quota", Class::Quota, Pause::NextMinute,
+    row(45009..=45009, DRAWN, "minute_quota", Class::Quota, Pause::NextMinute,
         "More than 5,000 codes were made in a minute for this AppID. Use qr = \"link\", which needs no call, or find \
          out who else makes codes."),
+    // The /sns calls have no quota of a day that anybody documents (76022): a minute is waited for and no more.
+    row(45009..=45009, SNS, "quota", Class::Quota, Pause::NextMinute,
+        "Too many calls of this kind. If it lasts, look at them in the WeChat console (Operations, API quota)."),
+    row(45009..=45009, ANY, "day_quota", Class::Quota, Pause::NextDay,
+        "Today's quota of this call is used up. Look at it in the WeChat console (Operations, API quota); clear_quota \
+         frees it, ten times a month."),
     row(45011..=45011, TOKEN, "minute_quota", Class::Quota, Pause::NextMinute,
         "Too many token calls in a minute. Find the program that fetches tokens in a loop."),
+    row(45011..=45011, OF_THE_APP, "minute_quota", Class::Quota, Pause::NextMinute,
+        "Too many calls of this kind in a minute. Find out who else makes them for this AppID."),
     // Counted per person on jscode2session: one phone must not stop the others.
     row(45011..=45011, ANY, "minute_quota", Class::Quota, Pause::None,
         "Too many calls in a minute, of one person or of the account. If it lasts, look at the quota in the WeChat \
@@ -551,5 +562,27 @@ mod tests {
         let midnight = 1_790_006_400;
         assert_eq!(seconds(Pause::NextDay, midnight - 300), Some(302));
         assert_eq!(seconds(Pause::NextDay, midnight), Some(600));
+    }
+
+    #[test]
+    fn a_quota_is_waited_for_as_long_as_it_is_counted() {
+        let cases = [
+            (Endpoint::StableToken, 45009, Pause::NextDay),
+            (Endpoint::PhoneNumber, 45009, Pause::NextDay),
+            (Endpoint::Quota, 45009, Pause::NextDay),
+            (Endpoint::UnlimitedCode, 45009, Pause::NextMinute),
+            (Endpoint::CodeToSession, 45009, Pause::NextMinute),
+            (Endpoint::OauthToken, 45009, Pause::NextMinute),
+            (Endpoint::StableToken, 45011, Pause::NextMinute),
+            (Endpoint::UnlimitedCode, 45011, Pause::NextMinute),
+            (Endpoint::PhoneNumber, 45011, Pause::None),
+            (Endpoint::UserInfo, 45011, Pause::None),
+            (Endpoint::UnlimitedCode, 44993, Pause::NextDay),
+            (Endpoint::UnlimitedCode, 44990, Pause::None),
+        ];
+        for (endpoint, code, pause) in cases {
+            let row = ErrorCode::find(endpoint, code).unwrap();
+            assert_eq!((row.class, row.pause), (Class::Quota, pause), "{code} on {endpoint}");
+        }
     }
 }

@@ -141,6 +141,9 @@ impl Observer for Unobserved {}
 impl Observer for Metrics {
     fn called(&self, endpoint: Endpoint, result: CallResult, elapsed: Duration) {
         self.wechat_called(endpoint.as_str(), result.label(), elapsed);
+        if let CallResult::Refused { code, class } = result {
+            self.wechat_refused(endpoint.as_str(), (class != Class::Unknown).then_some(code));
+        }
     }
 }
 

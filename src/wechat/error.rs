@@ -223,14 +223,6 @@ impl TransportFailure {
     pub fn request_left(&self) -> bool {
         !matches!(self, Self::NotConnected { .. })
     }
-
-    /// Whether at least the head of an answer arrived.
-    pub fn answer_began(&self) -> bool {
-        match self {
-            Self::NotConnected { .. } => false,
-            Self::TimedOut { answered } | Self::Broken { answered, .. } => *answered,
-        }
-    }
 }
 
 impl WechatError {
@@ -456,21 +448,19 @@ mod tests {
     fn only_a_connection_that_never_was_lets_a_code_be_sent_again() {
         let detail: Box<str> = "x".into();
         let cases = [
-            (TransportFailure::NotConnected { detail: detail.clone() }, true, false),
-            (TransportFailure::TimedOut { answered: false }, false, false),
-            (TransportFailure::TimedOut { answered: true }, false, true),
+            (TransportFailure::NotConnected { detail: detail.clone() }, true),
+            (TransportFailure::TimedOut { answered: false }, false),
+            (TransportFailure::TimedOut { answered: true }, false),
             (
                 TransportFailure::Broken {
                     answered: false,
                     detail: detail.clone(),
                 },
                 false,
-                false,
             ),
-            (TransportFailure::Broken { answered: true, detail }, false, true),
+            (TransportFailure::Broken { answered: true, detail }, false),
         ];
-        for (failure, never_left, answered) in cases {
-            assert_eq!(failure.answer_began(), answered, "{failure:?}");
+        for (failure, never_left) in cases {
             let error = WechatError::Transport {
                 endpoint: Endpoint::CodeToSession,
                 failure,

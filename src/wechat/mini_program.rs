@@ -19,7 +19,7 @@ use crate::wechat::access_token::AccessTokens;
 use crate::wechat::answer::{bad, read_image, read_json};
 use crate::wechat::clock::LimiterClock;
 use crate::wechat::endpoint::Endpoint;
-use crate::wechat::error::{BadAnswer, WechatError};
+use crate::wechat::error::{BadAnswer, Refusal, WechatError};
 use crate::wechat::phone::{PhoneAnswer, PhoneNumber};
 use crate::wechat::quota::{CallQuota, QuotaAnswer, QuotaRequest};
 use crate::wechat::transport::{Call, Transport};
@@ -90,6 +90,11 @@ impl MiniProgram {
         &self.app.tokens
     }
 
+    /// The calls that rest now because WeChat refuses this installation, each with the answer that began it.
+    pub fn resting(&self) -> Vec<Refusal> {
+        self.app.tokens.breaker().resting()
+    }
+
     /// Exchanges a login code (`wx.login`) for the person (code2Session).
     ///
     /// # Errors
@@ -111,7 +116,7 @@ impl MiniProgram {
         let result = transport
             .call(&call, &transport.deadline(), read_json::<SessionAnswer>)
             .await;
-        let SessionAnswer { openid, unionid } = tokens.breaker().record(result)?;
+        let SessionAnswer { openid, unionid } = tokens.breaker().record(endpoint, result)?;
         let unionid = unionid.filter(|unionid| !unionid.is_empty());
         if !is_id(&openid) {
             return Err(bad(endpoint, BadAnswer::Lacks("openid")));
@@ -140,9 +145,8 @@ impl MiniProgram {
             .call(&deadline, async |token| {
                 let query = [("access_token", token.expose())];
                 let call = Call::post(endpoint, &query, &request)?;
-                tokens
-                    .breaker()
-                    .record(transport.call(&call, &deadline, read_json::<PhoneAnswer>).await)
+                let result = transport.call(&call, &deadline, read_json::<PhoneAnswer>).await;
+                tokens.breaker().record(endpoint, result)
             })
             .await?;
         answer.verify(tokens.app_id(), transport.clock().calendar())
@@ -164,9 +168,8 @@ impl MiniProgram {
             .call(&deadline, async |token| {
                 let query = [("access_token", token.expose())];
                 let call = Call::post(endpoint, &query, request)?;
-                tokens
-                    .breaker()
-                    .record(transport.call_patiently(&call, &deadline, read_image).await)
+                let result = transport.call_patiently(&call, &deadline, read_image).await;
+                tokens.breaker().record(endpoint, result)
             })
             .await
     }
@@ -186,11 +189,10 @@ impl MiniProgram {
             .call(&deadline, async |token| {
                 let query = [("access_token", token.expose())];
                 let call = Call::post(endpoint, &query, &request)?;
-                tokens.breaker().record(
-                    transport
-                        .call_patiently(&call, &deadline, read_json::<QuotaAnswer>)
-                        .await,
-                )
+                let result = transport
+                    .call_patiently(&call, &deadline, read_json::<QuotaAnswer>)
+                    .await;
+                tokens.breaker().record(endpoint, result)
             })
             .await?;
         Ok(answer.quota)

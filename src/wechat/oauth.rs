@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::wechat::answer::{bad, read_json};
 use crate::wechat::breaker::Breaker;
 use crate::wechat::endpoint::Endpoint;
-use crate::wechat::error::{BadAnswer, WechatError};
+use crate::wechat::error::{BadAnswer, Refusal, WechatError};
 use crate::wechat::mini_program::{LoginIdentity, check_code, is_id};
 use crate::wechat::transport::{Call, Transport};
 
@@ -92,6 +92,11 @@ impl Oauth {
         &self.inner.app_id
     }
 
+    /// The calls that rest now because WeChat refuses this installation, each with the answer that began it.
+    pub(super) fn resting(&self) -> Vec<Refusal> {
+        self.inner.breaker.resting()
+    }
+
     /// Spends a code.
     pub(super) async fn exchange(&self, code: &str) -> Result<Grant, WechatError> {
         let endpoint = Endpoint::OauthToken;
@@ -109,7 +114,7 @@ impl Oauth {
         let result = transport
             .call(&call, &transport.deadline(), read_json::<TokenAnswer>)
             .await;
-        let answer = app.breaker.record(result)?;
+        let answer = app.breaker.record(endpoint, result)?;
         let unionid = answer.unionid.filter(|unionid| !unionid.is_empty());
         if !is_id(&answer.openid) {
             return Err(bad(endpoint, BadAnswer::Lacks("openid")));
@@ -142,7 +147,7 @@ impl Oauth {
         let result = transport
             .call_patiently(&call, &transport.deadline(), read_json::<ProfileAnswer>)
             .await;
-        let answer = app.breaker.record(result)?;
+        let answer = app.breaker.record(endpoint, result)?;
         if answer.openid != grant.identity.openid {
             return Err(bad(endpoint, BadAnswer::Lacks("openid")));
         }

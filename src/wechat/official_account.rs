@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::config::settings::WebScope;
-use crate::wechat::error::WechatError;
+use crate::wechat::error::{Refusal, WechatError};
 use crate::wechat::oauth::{Oauth, Person, Profile};
 use crate::wechat::transport::Transport;
 use crate::wechat::website::authorization_page;
@@ -33,6 +33,16 @@ impl OfficialAccount {
             open_base,
             scope,
         }
+    }
+
+    /// AppID.
+    pub fn app_id(&self) -> &str {
+        self.oauth.app_id()
+    }
+
+    /// The calls that rest now because WeChat refuses this installation, each with the answer that began it.
+    pub fn resting(&self) -> Vec<Refusal> {
+        self.oauth.resting()
     }
 
     /// WeChat's page; it works in WeChat's browser only. The order of the parameters is the documented one.

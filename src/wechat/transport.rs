@@ -22,6 +22,7 @@ use time::macros::format_description;
 use url::Url;
 
 use crate::config::settings::Wechat;
+use crate::telemetry::traces;
 use crate::wechat::answer::bad;
 use crate::wechat::clock::{Clock, Deadline, SystemClock};
 use crate::wechat::endpoint::{CallResult, Endpoint, Observer, Unobserved};
@@ -162,6 +163,12 @@ impl Transport {
             rid = error.and_then(WechatError::rid),
             elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             "called WeChat"
+        );
+        traces::wechat_called(
+            endpoint.as_str(),
+            outcome.label(),
+            error.and_then(WechatError::code),
+            elapsed,
         );
         self.observer.called(endpoint, outcome, elapsed);
         result

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::wechat::error::WechatError;
+use crate::wechat::error::{Refusal, WechatError};
 use crate::wechat::oauth::{Oauth, Person};
 use crate::wechat::transport::Transport;
 
@@ -30,6 +30,16 @@ impl Website {
     pub fn new(transport: Arc<Transport>, open_base: Url, app_id: impl Into<Box<str>>, secret: SecretString) -> Self {
         let oauth = Oauth::new(transport, app_id, secret);
         Self { oauth, open_base }
+    }
+
+    /// AppID.
+    pub fn app_id(&self) -> &str {
+        self.oauth.app_id()
+    }
+
+    /// The calls that rest now because WeChat refuses this installation, each with the answer that began it.
+    pub fn resting(&self) -> Vec<Refusal> {
+        self.oauth.resting()
     }
 
     /// WeChat's page. The parameters stand in the documented order: another one has been seen to be refused.

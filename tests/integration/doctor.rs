@@ -543,3 +543,22 @@ async fn a_configuration_with_mistakes_is_refused_in_the_words_of_check() {
     let said = world.menshen(&["doctor", "--resolve", "nonsense"]).await.refused(2);
     assert!(said.contains("HOST=ADDRESS"), "{said}");
 }
+
+/// What the running gateway was told, although the doctor itself hears nothing of it any more.
+#[tokio::test]
+async fn a_call_that_the_gateway_lets_rest_is_named_with_its_remedy() {
+    let operator = format!("127.0.0.1:{}", free_port());
+    let plan = plan().set("server.admin_listen", operator);
+    let (world, _process) = plan.start_process().await;
+    let page = world.browser().open("/").await.login_page();
+    world.sandbox.inject(Fault::once(Endpoint::Login, Effect::Error(40125)));
+    let refused = world.phone("lilei").scan(&page.ticket).await;
+    refused.refused(502, "wechat_misconfigured");
+    let said = doctor(&world).await;
+    assert_eq!(said.verdict("ready", ""), "ok");
+    let resting = said.one("resting", "");
+    assert_eq!(resting["verdict"], "warn");
+    let text = resting.to_string();
+    assert!(text.contains("jscode2session") && text.contains("40125"), "{text}");
+    assert!(text.contains("AppSecret"), "{text}");
+}

@@ -23,7 +23,9 @@ mod forward_auth;
 mod front;
 mod health;
 mod keys;
+mod limits;
 mod login;
+mod mini_program;
 mod no_script;
 mod nodes;
 mod operations;
@@ -35,6 +37,8 @@ mod single_sign_on;
 mod support;
 mod ticket;
 mod tokens;
+#[cfg(feature = "otel")]
+mod traces;
 mod upstream_tls;
 mod upstreams;
 mod users;

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use menshen::sandbox::{Effect, Endpoint, Fault};
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use crate::support::picture::read_svg;
@@ -368,6 +369,62 @@ async fn a_used_code_is_asked_for_again_and_a_high_risk_person_is_refused() {
 }
 
 /// Codes that need no call, so that a fault meets the call it is meant for.
+/// One AppID has one token, one quota and one AppSecret, however many connections use it.
+#[tokio::test]
+async fn connections_of_one_app_share_its_token_and_what_it_is_refused() {
+    let second = "[[connections]]\nid = \"other\"\nkind = \"miniprogram-qr\"\ndisplay_name = \"Other\"\n\
+                  app_id = \"wxsandbox0000000099\"\napp_secret = \"x\"\nphone = \"never\"\n";
+    let mut world = World::plan().append(second).build().await;
+    let secret = world.settings_mut().connections[0].app_secret.clone();
+    world.change("connections.1.app_secret", secret.expose_secret());
+    let app_id = world.app_id().to_owned();
+    world.change("connections.1.app_id", app_id.clone());
+    world.start_gateway().await;
+
+    let mut browser = world.browser();
+    let one = browser.open("/").await.login_page();
+    let two = browser
+        .open("/.menshen/login?connection=other")
+        .await
+        .expect(200)
+        .login_page();
+    for page in [&one, &two] {
+        assert_eq!(world.scene_in(page), page.ticket, "drawn by WeChat");
+    }
+    assert_eq!(world.sandbox.calls(Endpoint::StableToken), 1);
+
+    let status = world.gateway().status();
+    assert!(status.resting().is_empty());
+    world.sandbox.inject(Fault::once(Endpoint::Login, Effect::Error(40125)));
+    for page in [&one, &two, &one] {
+        let refused = world.phone("lilei").scan(&page.ticket).await;
+        refused.refused(502, "wechat_misconfigured");
+    }
+    assert_eq!(
+        world.sandbox.calls(Endpoint::Login),
+        1,
+        "asked again although nothing can have changed"
+    );
+    let resting = status.resting();
+    let [call] = &resting[..] else { panic!("{resting:?}") };
+    assert_eq!(
+        (&*call.app_id, call.endpoint, call.errcode),
+        (&*app_id, "jscode2session", 40125)
+    );
+    assert!(call.remedy.contains("AppSecret"), "{call:?}");
+    assert!(
+        status.reasons_against().await.is_empty(),
+        "another node could do no better"
+    );
+    let metrics = status.metrics().unwrap();
+    for line in [
+        format!(r#"menshen_wechat_resting{{app_id="{app_id}",endpoint="jscode2session",errcode="40125"}} 1"#),
+        r#"menshen_wechat_refusals_total{endpoint="jscode2session",errcode="40125"} 1"#.to_owned(),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+}
+
 fn link() -> Plan {
     World::plan()
         .set("connections.0.qr", "link")

@@ -90,7 +90,7 @@ async fn ask(settings: &Settings, path: &Path, options: &Options) -> Vec<Finding
         of_store.await.findings.clone()
     }));
     questions.push(Question::new(Group::Nodes, "the gateway here", async {
-        vec![of_gateway(health::ask(path).await)]
+        of_gateway(health::ask(path).await)
     }));
     for app in wechat::apps(settings) {
         let state = state.clone();
@@ -188,10 +188,21 @@ fn of_warning(warning: &Mistake) -> Finding {
     )
 }
 
-fn of_gateway(healthy: Result<(), health::Unhealthy>) -> Finding {
+/// Whether it is ready; and what it does not ask of WeChat at present, which may be repaired already.
+fn of_gateway(healthy: Result<Vec<health::Resting>, health::Unhealthy>) -> Vec<Finding> {
     let (group, check, subject) = (Group::Nodes, "ready", "the gateway here");
-    match healthy {
-        Ok(()) => Finding::ok(group, check, subject, "ready"),
+    let finding = match healthy {
+        Ok(resting) => {
+            let ready = Finding::ok(group, check, subject, "ready");
+            let rests = resting.into_iter().map(|call| {
+                let message = format!(
+                    "{} of {} rests, since WeChat answered {}",
+                    call.endpoint, call.app_id, call.errcode
+                );
+                Finding::warn(group, "resting", subject, message, call.remedy)
+            });
+            return std::iter::once(ready).chain(rests).collect();
+        }
         Err(health::Unhealthy::Off) => Finding::unchecked(
             group,
             check,
@@ -212,7 +223,8 @@ fn of_gateway(healthy: Result<(), health::Unhealthy>) -> Finding {
             error.to_string(),
             "If a gateway should run on this machine with this configuration, start it; its log says why it ended.",
         ),
-    }
+    };
+    vec![finding]
 }
 
 /// `wiki.example.com=10.0.0.5`

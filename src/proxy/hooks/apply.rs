@@ -17,6 +17,7 @@ use crate::portal::login_page::set_cookies;
 use crate::portal::problem::{Problem, Style};
 use crate::proxy::admission::Admitted;
 use crate::proxy::watch;
+use crate::telemetry::traces;
 
 impl Hooks {
     /// Turns a decision into something to write or to forward.
@@ -53,10 +54,9 @@ impl Hooks {
             Decision::LoginPage { at } => {
                 context.site = Some(at.site);
                 if mints_ticket(&request.method, admitted.class) {
-                    match portal
-                        .login_in_place(&context, &request.headers, admitted.class, &target())
-                        .await
-                    {
+                    let target = target();
+                    let page = portal.login_in_place(&context, &request.headers, admitted.class, &target);
+                    match traces::within(ctx.trace.as_ref(), page).await {
                         Ok(response) => Verdict::Answer(portal.finish(&context, response)),
                         Err(problem) => refuse(&context, Style::Page, problem),
                     }

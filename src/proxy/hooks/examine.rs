@@ -21,6 +21,7 @@ use crate::proxy::cookies::{self, Found};
 use crate::proxy::forward_auth;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tls::Handshake;
+use crate::telemetry::traces::{Asked, RequestTrace};
 
 impl Hooks {
     /// Reads the request and decides; nothing is written to the client yet.
@@ -45,6 +46,7 @@ impl Hooks {
         ctx.style = admitted.class.into();
         ctx.request_id = self.request_id(ctx, request, &admitted);
         let mut context = Self::context(ctx, &admitted);
+        ctx.trace = self.begin_trace(ctx, request, &context, admitted.client.peer_trusted);
         if let Some(status) = self.not_served(session, &snapshot, &admitted) {
             ctx.decision = "unknown_host";
             let target = admitted.target.path_and_query();
@@ -93,6 +95,32 @@ impl Hooks {
             return Verdict::Answer(https_redirect(&snapshot, &context, &admitted));
         }
         self.apply(ctx, request, &admitted, context, decision).await
+    }
+
+    /// The trace of a request, where traces are exported.
+    fn begin_trace(
+        &self,
+        ctx: &RequestState,
+        request: &RequestHeader,
+        context: &RequestContext,
+        peer_trusted: bool,
+    ) -> Option<RequestTrace> {
+        let traces = self.traces.as_ref()?;
+        let asked = Asked {
+            method: &request.method,
+            path: &self.without_scene(request.uri.path(), ctx),
+            secure: context.secure,
+            host: &context.host,
+            port: context.port,
+            client: &context.address.to_string(),
+            version: match request.version {
+                Version::HTTP_09 | Version::HTTP_10 => "1.0",
+                Version::HTTP_11 => "1.1",
+                _ => "2",
+            },
+            request_id: &context.request_id,
+        };
+        Some(traces.begin(&asked, peer_trusted.then_some(&request.headers), ctx.started.elapsed()))
     }
 
     /// The status for a host that this listener, or this connection, is not for.
@@ -170,6 +198,8 @@ impl Hooks {
         let mut context = unknown_context(&ctx.request_id);
         context.address = head.peer;
         context.limit_key = head.peer;
+        // What was not understood continues nothing.
+        ctx.trace = self.begin_trace(ctx, session.req_header(), &context, false);
         let portal = ctx.snapshot.portal.inner();
         let mut response = portal.refuse(
             &context,

@@ -36,10 +36,11 @@ use crate::proxy::front::Part;
 use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
-use crate::proxy::watch;
+use crate::proxy::watch::{self, Patience};
 use crate::session::cache::CachedSession;
 use crate::telemetry::audit::ticket_hash;
 use crate::telemetry::metrics::{InFlight, Metrics};
+use crate::telemetry::traces::{self, Answered, RequestTrace, Traces};
 
 use request_id::request_id;
 
@@ -52,8 +53,12 @@ pub struct Hooks {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// For a collector; `None` where the environment names none.
+    pub traces: Option<Traces>,
     /// What is served here.
     pub part: Part,
+    /// How long a client is waited for.
+    pub patience: Patience,
 }
 
 /// One request on its way.
@@ -68,6 +73,8 @@ pub struct RequestState {
     context: Option<RequestContext>,
     forward: Option<Box<Forward>>,
     style: Style,
+    /// Of a request that was read, where traces are exported.
+    trace: Option<RequestTrace>,
 }
 
 /// A request that goes to an upstream.
@@ -118,6 +125,7 @@ impl ProxyHttp for Hooks {
             context: None,
             forward: None,
             style: Style::Json,
+            trace: None,
         })
     }
 
@@ -127,10 +135,10 @@ impl ProxyHttp for Hooks {
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<()> {
         // Off already for clients that want it so (HTTP/1.0, `Connection: close`), and while the gateway stops.
         if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(watch::IDLE.as_secs()));
+            session.set_keepalive(Some(self.patience.idle.as_secs()));
         }
-        session.set_read_timeout(Some(CLIENT_SILENCE));
-        session.set_write_timeout(Some(CLIENT_SILENCE));
+        session.set_read_timeout(Some(self.patience.silence));
+        session.set_write_timeout(Some(self.patience.silence));
         session.set_total_drain_timeout(Some(DRAIN));
         Ok(())
     }
@@ -156,18 +164,23 @@ impl ProxyHttp for Hooks {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         let Some(forward) = &mut ctx.forward else {
             return Error::e_explain(ErrorType::InternalError, "undecided");
         };
         let site = forward.at.site;
-        let Some(upstreams) = ctx.snapshot.upstreams.get(site) else {
+        let (Some(upstreams), Some(settings)) =
+            (ctx.snapshot.upstreams.get(site), ctx.snapshot.settings.sites.get(site))
+        else {
             return Error::e_explain(ErrorType::InternalError, "no such site");
         };
         let Some(chosen) = upstreams.choose(forward.client.address, forward.lease.as_ref()) else {
             return Error::e_explain(ErrorType::ConnectNoRoute, "no upstream has an address");
         };
-        forward.upstream_host = chosen.host;
+        if let Some(trace) = &mut ctx.trace {
+            trace.asks(&session.req_header().method, &chosen.host());
+        }
+        forward.upstream_host = (!settings.upstream.pass_host).then(|| chosen.host());
         forward.path_prefix = (!chosen.path_prefix.is_empty()).then(|| chosen.path_prefix.to_owned());
         forward.lease = Some(chosen.lease);
         forward.asked.get_or_insert_with(Instant::now);
@@ -248,7 +261,16 @@ impl ProxyHttp for Hooks {
             request_id: &ctx.request_id,
             path_and_query: prefixed.as_deref().or(forward.path_and_query.as_deref()),
         }
-        .apply(upstream_request)
+        .apply(upstream_request)?;
+        // Without traces of its own the gateway passes the client's on as they are.
+        if let Some((parent, state)) = ctx.trace.as_ref().and_then(RequestTrace::headers) {
+            upstream_request.insert_header("traceparent", parent)?;
+            upstream_request.remove_header("tracestate");
+            if let Some(state) = state {
+                upstream_request.insert_header("tracestate", state)?;
+            }
+        }
+        Ok(())
     }
 
     /// Counts a body that comes without a length, or with a false one.
@@ -301,6 +323,9 @@ impl ProxyHttp for Hooks {
         if let (Some(asked), Some(histogram)) = (forward.asked.take(), snapshot.upstream_durations.get(forward.at.site))
         {
             histogram.observe(asked.elapsed().as_secs_f64());
+        }
+        if let Some(trace) = &ctx.trace {
+            trace.answered(upstream_response.status.as_u16());
         }
         let host = ctx.context.as_ref().map_or("", |context| &context.host);
         let by_cookie = forward.session.as_ref().filter(|cached| cached.bearer.is_none());
@@ -381,7 +406,22 @@ impl ProxyHttp for Hooks {
             .as_ref()
             .map(|forward| forward.at.site)
             .or(ctx.context.as_ref().and_then(|c| c.site));
+        let site = site
+            .and_then(|site| ctx.snapshot.settings.sites.get(site))
+            .map(|site| &*site.name);
         let user = ctx.context.as_ref().and_then(RequestContext::identity);
+        let user = user.map(|user| &*user.session.person.id);
+        let error = error.map(|error| error.etype().as_str());
+        let trace_id = ctx.trace.as_mut().and_then(|trace| {
+            trace.end(&Answered {
+                status,
+                decision: ctx.decision,
+                site,
+                user,
+                error,
+            });
+            trace.id()
+        });
         info!(
             target: "access",
             request_id = &*ctx.request_id,
@@ -391,11 +431,12 @@ impl ProxyHttp for Hooks {
             path = &*self.without_scene(head.uri.path(), ctx),
             status,
             decision = ctx.decision,
-            site = site.and_then(|site| ctx.snapshot.settings.sites.get(site)).map(|site| &*site.name),
-            user = user.map(|user| &*user.session.person.id),
+            site,
+            user,
             duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             bytes = session.body_bytes_sent(),
-            error = error.map(|error| error.etype().as_str()),
+            error,
+            trace_id,
         );
     }
 }
@@ -406,8 +447,8 @@ impl Hooks {
             return Error::e_explain(ErrorType::InternalError, "undecided");
         };
         let portal = ctx.snapshot.portal.clone();
-        let mut response = match bridge::read_request(session, target).await? {
-            Ok(request) => portal.answer(context.clone(), request).await,
+        let mut response = match bridge::read_request(session, target, self.patience.body).await? {
+            Ok(request) => traces::within(ctx.trace.as_ref(), portal.answer(context.clone(), request)).await,
             Err(code) => {
                 let headers = session.req_header().headers.clone();
                 portal
@@ -503,8 +544,6 @@ fn failure(error: &Error) -> Option<Code> {
     }
 }
 
-/// So long a client may send nothing of a body, or take nothing of an answer.
-const CLIENT_SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Sealed tickets are below.
 const APP_TICKETS: &str = "/.menshen/app/tickets/";
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);

@@ -50,12 +50,21 @@ pub struct Upstreams {
 pub struct Chosen<'a> {
     /// To connect to.
     pub peer: HttpPeer,
-    /// `Host` for the upstream, where it does not get the client's.
-    pub host: Option<String>,
+    target: &'a UpstreamAddress,
     /// Put before the path; usually empty.
     pub path_prefix: &'a str,
     /// Counts the request for as long as it runs.
     pub lease: Lease,
+}
+
+impl Chosen<'_> {
+    /// `Host` that the upstream gets where it does not get the client's.
+    pub fn host(&self) -> String {
+        match self.target {
+            UpstreamAddress::Network { https, host, port, .. } => authority(host, *port, *https),
+            UpstreamAddress::Unix { .. } => "localhost".to_owned(),
+        }
+    }
 }
 
 /// Asks every upstream of a site once, as its health check would; without one, whether it answers at all.
@@ -104,32 +113,32 @@ impl Upstreams {
             milliseconds(),
         )?;
         let endpoint = Arc::clone(picked);
-        let instead = |host: &dyn Fn() -> String| (!self.options.pass_host).then(host);
-        let (mut peer, host, path_prefix) = match (self.targets.get(endpoint.target)?, &endpoint.place) {
+        let target = self.targets.get(endpoint.target)?;
+        let (mut peer, path_prefix) = match (target, &endpoint.place) {
             (
                 UpstreamAddress::Network {
                     https,
                     host,
-                    port,
                     path,
+                    ..
                 },
                 Place::Network(address),
             ) => {
                 let name = self.options.tls_name.as_ref().unwrap_or(host).clone();
                 let peer = HttpPeer::new(*address, *https, name);
-                (peer, instead(&|| authority(host, *port, *https)), path.as_str())
+                (peer, path.as_str())
             }
             (UpstreamAddress::Unix { .. }, Place::Unix(path)) => {
                 let peer = HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?;
-                (peer, instead(&|| "localhost".to_owned()), "")
+                (peer, "")
             }
             _ => return None,
         };
         self.peer_options(&mut peer);
         Some(Chosen {
             peer,
-            host,
             path_prefix,
+            target,
             lease: Lease::of(endpoint),
         })
     }

@@ -311,6 +311,43 @@ async fn a_spent_force_ration_does_not_stop_normal_fetches() {
     assert_eq!(forced(&fake).iter().filter(|forced| **forced).count(), 1);
 }
 
+#[tokio::test]
+async fn callers_whose_token_comes_back_again_try_together() {
+    let (fake, clock, tokens) = start().await;
+    // WeChat hands out what it refuses, and the ration was just used.
+    fake.on(Endpoint::StableToken, |_, _| token("token-1", 7200));
+    let spent = call(&tokens, &["token-1"]).await.unwrap_err();
+    assert!(spent.rejects_token(), "{spent}");
+    assert_eq!(forced(&fake), [false, false, true]);
+    clock.advance(Duration::from_secs(10));
+    let barrier = Barrier::new(20);
+    let deadline = tokens.transport.deadline();
+    let attempt = async |_| {
+        barrier.wait().await;
+        refused::<()>(40001)
+    };
+    let results = join_all((0..20).map(|_| tokens.call(&deadline, attempt))).await;
+    for result in results {
+        let held = result.unwrap_err();
+        assert!(matches!(held, WechatError::TokenHeld { .. }), "{held}");
+    }
+    assert_eq!(forced(&fake), [false, false, true, false], "each asked for itself");
+}
+
+#[tokio::test]
+async fn an_operators_fault_that_shows_when_forcing_rests_the_call_too() {
+    let (fake, _, tokens) = start().await;
+    fake.on(Endpoint::StableToken, |asked, _| {
+        if asked.json()["force_refresh"] == true {
+            error(40164)
+        } else {
+            token("token-1", 7200)
+        }
+    });
+    assert_eq!(call(&tokens, &["token-1"]).await.unwrap_err().code(), Some(40164));
+    assert_eq!(tokens.breaker().resting()[0].code, 40164);
+}
+
 #[test]
 fn twenty_forced_renewals_a_day_are_the_most() {
     let mut guard = ForceGuard::default();

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod assertion;
 pub mod browser;
 pub mod invariants;
+pub mod mini_program;
 pub mod phone;
 pub mod picture;
 pub mod postgres;

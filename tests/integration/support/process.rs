@@ -19,27 +19,30 @@ pub struct Process {
 impl Process {
     /// `menshen serve`, until it says that it serves.
     pub async fn serve(configuration: &Path) -> Self {
-        Self::serve_with(configuration, &[], None).await
+        Self::serve_with(configuration, &[], &[]).await
+    }
+
+    /// With these environment variables.
+    pub async fn serve_in(configuration: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::serve_with(configuration, &[], environment).await
     }
 
     /// Under a service manager that listens at `socket`.
     pub async fn serve_notifying(configuration: &Path, socket: &Path) -> Self {
-        Self::serve_with(configuration, &[], Some(socket)).await
+        let socket = socket.display().to_string();
+        Self::serve_with(configuration, &[], &[("NOTIFY_SOCKET", &socket)]).await
     }
 
     /// `menshen serve --upgrade` beside the one that runs.
     pub async fn upgrade(configuration: &Path) -> Self {
-        Self::serve_with(configuration, &["--upgrade"], None).await
+        Self::serve_with(configuration, &["--upgrade"], &[]).await
     }
 
-    async fn serve_with(configuration: &Path, options: &[&str], notify: Option<&Path>) -> Self {
+    async fn serve_with(configuration: &Path, options: &[&str], environment: &[(&str, &str)]) -> Self {
         let path = configuration.display().to_string();
         let arguments = [&["serve", "--config", &path], options].concat();
         let mut command = command(&arguments);
-        match notify {
-            Some(socket) => command.env("NOTIFY_SOCKET", socket),
-            None => command.env_remove("NOTIFY_SOCKET"),
-        };
+        command.env_remove("NOTIFY_SOCKET").envs(environment.iter().copied());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = Arc::new(Mutex::new(String::new()));

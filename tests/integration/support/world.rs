@@ -8,6 +8,7 @@ use std::time::Duration;
 use menshen::config::{Settings, System, parse};
 use menshen::proxy::gateway::{Doors, Gateway};
 use menshen::proxy::snapshot::Snapshot;
+use menshen::proxy::watch::Patience;
 use menshen::sandbox::{self, Sandbox, SandboxConfig};
 use menshen::store::Store;
 use menshen::telemetry::clock::Clock;
@@ -35,6 +36,7 @@ pub struct World {
     directory: Arc<TempDir>,
     settings: Settings,
     text: String,
+    patience: Patience,
     app_id: String,
     secrets: Arc<Mutex<Vec<String>>>,
     checked: Mutex<usize>,
@@ -57,6 +59,7 @@ pub struct Plan {
     sandbox: SandboxConfig,
     changes: Vec<(String, toml::Value)>,
     more: String,
+    patience: Patience,
 }
 
 impl Plan {
@@ -71,6 +74,13 @@ impl Plan {
     #[must_use]
     pub fn append(mut self, text: &str) -> Self {
         self.more.push_str(text);
+        self
+    }
+
+    /// Changes how long the gateway waits for clients.
+    #[must_use]
+    pub fn patience(mut self, change: impl FnOnce(&mut Patience)) -> Self {
+        change(&mut self.patience);
         self
     }
 
@@ -90,6 +100,11 @@ impl Plan {
 
     /// With the gateway in a process of its own, as an operator runs it.
     pub async fn start_process(self) -> (World, Process) {
+        self.start_process_in(&[]).await
+    }
+
+    /// The same with these environment variables.
+    pub async fn start_process_in(self, environment: &[(&str, &str)]) -> (World, Process) {
         let port = free_port();
         let plan = self
             .set("server.listen", vec![format!("127.0.0.1:{port}")])
@@ -97,7 +112,7 @@ impl Plan {
         let mut world = plan.build().await;
         world.address.set_port(port);
         std::fs::write(world.configuration(), &world.text).unwrap();
-        let process = Process::serve(&world.configuration()).await;
+        let process = Process::serve_in(&world.configuration(), environment).await;
         (world, process)
     }
 
@@ -144,6 +159,7 @@ impl Plan {
             settings,
             secrets: Arc::new(Mutex::new(secrets)),
             checked: Mutex::new(0),
+            patience: self.patience,
             text,
         }
     }
@@ -168,6 +184,7 @@ impl World {
             sandbox: SandboxConfig::default(),
             changes: Vec::new(),
             more: String::new(),
+            patience: Patience::default(),
         }
     }
 
@@ -191,7 +208,8 @@ impl World {
             let public = format!("http://{PUBLIC_HOST}:{}", self.address.port());
             settings.server.public_url = Url::parse(&public).unwrap();
         }
-        self.gateway = Some(Gateway::start_at(doors, settings, self.clock.clone()).await.unwrap());
+        let started = Gateway::start_with(doors, settings, self.clock.clone(), self.patience).await;
+        self.gateway = Some(started.unwrap());
     }
 
     /// A further node on the same store, before the same application and WeChat, with the same clock.
@@ -228,6 +246,7 @@ impl World {
             directory: Arc::clone(&self.directory),
             settings: self.settings.clone(),
             text: self.text.clone(),
+            patience: self.patience,
             app_id: self.app_id.clone(),
             secrets: Arc::clone(&self.secrets),
             checked: Mutex::default(),
