@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use menshen::proxy::front::Part;
 use menshen::proxy::hooks::Hooks;
+use menshen::proxy::watch::Patience;
 use menshen::telemetry::metrics::Metrics;
 use pingora::http::ResponseHeader;
 use pingora::proxy::{ProxyHttp, Session};
@@ -81,10 +82,12 @@ fn hooks(world: &World) -> Hooks {
     Hooks {
         snapshot: Arc::new(ArcSwap::from(world.snapshot())),
         metrics: Arc::new(Metrics::new().expect("metrics")),
+        traces: None,
         part: Part {
             redirect_to_https: false,
             public_url_only: false,
         },
+        patience: Patience::default(),
     }
 }
 
