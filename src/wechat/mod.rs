@@ -4,7 +4,7 @@
 //! access tokens are shared by everything that runs under one AppID; its login codes work once and an attempt may burn
 //! them. So the body alone decides what an answer is ([`Transport`]), tokens are fetched in the way that disturbs no
 //! other process ([`AccessTokens`]), and what carries a code is never sent twice after an answer ([`MiniProgram`],
-//! [`Website`], [`OfficialAccount`]).
+//! [`Website`], [`OfficialAccount`]). What WeChat itself sends is checked and unwrapped by [`PushDoor`].
 //!
 //! Every failure is a [`WechatError`], which says to the login what to do next ([`Outcome`]) and to the operator what
 //! to repair ([`WechatError::remedy`]). No error, log line or `Debug` output holds a secret, a token or a code:
@@ -21,12 +21,16 @@ mod endpoint;
 mod error;
 #[cfg(test)]
 mod fake;
+mod message_crypto;
 mod mini_program;
 mod oauth;
 mod official_account;
 mod phone;
 mod phone_fault;
+mod push;
+mod push_xml;
 mod quota;
+mod service_account;
 mod transport;
 mod unlimited_code;
 mod website;
@@ -35,12 +39,16 @@ pub use access_token::AccessTokens;
 pub use codes::{Class, ERROR_CODES, ErrorCode};
 pub use endpoint::{CallResult, Endpoint, Observer};
 pub use error::{BadAnswer, Outcome, Refusal, TransportFailure, WatermarkFault, WechatError};
+pub use message_crypto::{BadAesKey, MessageCrypto, NotEncrypted, Undecipherable};
 pub use mini_program::{LoginIdentity, MiniProgram};
 pub use oauth::{Person, Profile};
 pub use official_account::OfficialAccount;
 pub use phone::{PhoneNumber, PhoneNumberError};
 pub use phone_fault::PhoneFault;
+pub use push::{PushDoor, PushFault, PushKind, PushMessage, PushQuery, WINDOW as PUSH_WINDOW};
+pub use push_xml::XmlFault;
 pub use quota::CallQuota;
+pub use service_account::{Follower, ServiceAccount};
 pub use transport::{Transport, TransportError};
 pub use unlimited_code::{CodeImage, CodeRequestError, UnlimitedCode};
 pub use website::{Website, WebsiteLanguage};
