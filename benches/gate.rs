@@ -223,6 +223,7 @@ fn pages(c: &mut Criterion) {
         in_wechat: false,
         mobile: false,
         switching: false,
+        by_message: false,
         connecting: None,
         simulated_phone_url: None,
     };

@@ -26,6 +26,7 @@ mod keys;
 mod login;
 mod no_script;
 mod nodes;
+mod official_account;
 mod operations;
 mod people;
 mod places;
