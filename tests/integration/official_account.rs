@@ -656,7 +656,7 @@ async fn a_stranger_whose_unionid_cannot_be_had_is_not_made_a_second_account() {
     let (page, mut events) = opened(&mut browser).await;
     world
         .sandbox
-        .inject(Fault::once(Endpoint::Follower, Effect::Error(-1)).times(50));
+        .inject(Fault::once(Endpoint::Follower, Effect::Error(45011)).times(50));
     let reply = scan(&world, "lilei", &page.ticket).await;
     let number = events.until("scanned").await["number"].as_i64().unwrap();
     let confirm = ConfirmPage::of(&world, "lilei", &reply);
@@ -681,7 +681,7 @@ async fn a_stranger_whose_unionid_cannot_be_had_is_not_made_a_second_account() {
     // Whoever is known by their openid needs no answer of WeChat's.
     world
         .sandbox
-        .inject(Fault::once(Endpoint::Follower, Effect::Error(-1)).times(50));
+        .inject(Fault::once(Endpoint::Follower, Effect::Error(45011)).times(50));
     let mut other = world.browser();
     world.advance(2);
     log_in(&world, &mut other, "lilei").await;

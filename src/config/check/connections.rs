@@ -327,8 +327,8 @@ fn check_pushes(reading: &mut Reading<'_>, settings: &Settings) {
         if push.push_mode == PushMode::Plain && reading.sound(&key("push_mode")) {
             reading.warn(
                 &key("push_mode"),
-                "the signature of a plain message does not cover what it says: who sees one can log in as anybody for \
-                 five minutes",
+                "the signature of a plain message does not cover what it says: who can change one on its way logs in as \
+                 anybody",
                 "choose the safe mode in the account's server settings, and write push_mode = \"safe\"",
             );
         }
