@@ -52,3 +52,49 @@ pub use service_account::{Follower, ServiceAccount};
 pub use transport::{Transport, TransportError};
 pub use unlimited_code::{CodeImage, CodeRequestError, UnlimitedCode};
 pub use website::{Website, WebsiteLanguage};
+
+/// What the fuzzer feeds foreign bytes to; the ordinary tests run the same.
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::wechat::message_crypto::MessageCrypto;
+    use crate::wechat::push::{PushDoor, PushQuery};
+
+    /// The XML of a message, with its envelope or without.
+    pub fn push_xml(data: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(data) {
+            crate::wechat::push_xml::read(text);
+        }
+    }
+
+    /// The crypto envelope, as text in base64 and as the bytes behind it.
+    pub fn message_crypto(data: &[u8]) {
+        let Ok(crypto) = MessageCrypto::new(KEY, "wx0123456789abcdef") else {
+            return;
+        };
+        if let Ok(text) = std::str::from_utf8(data) {
+            let _ = crypto.decrypt(text);
+        }
+        crypto.read_plain(data);
+    }
+
+    /// A whole request: its query up to the first empty line, then its body.
+    pub fn push(door: &PushDoor, data: &[u8], now: i64) {
+        let (query, body) = match data.windows(2).position(|pair| pair == b"\n\n") {
+            Some(at) => (&data[..at], &data[at + 2..]),
+            None => (&[][..], data),
+        };
+        let query = String::from_utf8_lossy(query);
+        let mut parts = query.split('\n');
+        let mut next = || parts.next().unwrap_or_default();
+        let query = PushQuery {
+            signature: next(),
+            timestamp: next(),
+            nonce: next(),
+            encrypt_type: Some(next()).filter(|text| !text.is_empty()),
+            msg_signature: Some(next()).filter(|text| !text.is_empty()),
+        };
+        let _ = door.open(query, body, now);
+    }
+
+    const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+}

@@ -304,6 +304,14 @@ proptest! {
     }
 
     #[test]
+    fn no_request_of_the_fuzzer_makes_it_panic(data in prop::collection::vec(any::<u8>(), 0..300), query in "([a-z0-9]{0,40}\n){5}\n<xml>.{0,80}") {
+        for mode in [PushMode::Safe, PushMode::Plain] {
+            crate::wechat::fuzzing::push(&door(mode), &data, NOW);
+            crate::wechat::fuzzing::push(&door(mode), query.as_bytes(), NOW);
+        }
+    }
+
+    #[test]
     fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..200), time in ".{0,12}") {
         for mode in [PushMode::Safe, PushMode::Plain] {
             for encrypt_type in [None, Some("aes")] {
