@@ -14,7 +14,7 @@ use axum::response::{Html, IntoResponse};
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
-use crate::portal::pages::ConfirmPage;
+use crate::portal::pages::{ConfirmPage, Shell};
 use crate::portal::problem::Problem;
 
 pub(super) async fn page(
@@ -27,8 +27,10 @@ pub(super) async fn page(
     let connection =
         connection.filter(|connection| context.public_host && portal.login.accounts.contains_key(&connection.id));
     let connection = connection.ok_or(Code::NotFound)?;
+    let shell = portal.shell(&context, locale(&headers, portal.settings.branding.locale));
     let page = ConfirmPage {
-        shell: portal.shell(&context, locale(&headers, portal.settings.branding.locale)),
+        // What is signed in to is said by the ticket alone, whatever this host is called.
+        shell: Shell { site: None, ..shell },
         account: &connection.display_name,
     };
     Ok(Html(page.render()).into_response())
