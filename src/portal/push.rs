@@ -13,7 +13,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::config::settings::{Connection, ConnectionKind, Locale};
@@ -87,7 +87,7 @@ pub(super) async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let began = Instant::now();
+    let deadline = Instant::now() + BUDGET;
     let (connection, account) = portal.account(&context, &id)?;
     let message = match account.door.open(params.query(), &body, portal.login.clock.now()) {
         Ok(message) => message,
@@ -97,7 +97,8 @@ pub(super) async fn receive(
         let admitted = portal
             .login
             .admit_plain(connection, &params.timestamp, &params.nonce, &body);
-        if !admitted.await? {
+        let admitted = timeout_at(deadline, admitted).await;
+        if !admitted.map_err(|_| Problem::new(Code::StoreUnavailable))?? {
             warn!(
                 connection = connection.id,
                 "a plain message under the signature of another one: refused"
@@ -118,20 +119,25 @@ pub(super) async fn receive(
                     new_follower: *new_follower,
                     ..scan
                 };
-                let said = portal.told(&context, connection, &scene, scan).await;
+                let said = portal.told(&context, connection, &scene, scan, deadline).await;
                 return portal.reply(account, &message, &said, &params.nonce);
             }
         }
         PushKind::Unsubscribe => {
             let noted = portal.login.note_unsubscribe(connection, scan, &context.request_id);
-            if let Err(error) = noted.await {
-                warn!(connection = connection.id, %error, "it is not in the audit that somebody unsubscribed");
+            match timeout(NOTING, noted).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(connection = connection.id, %error, "not noted that somebody unsubscribed"),
+                Err(_) => warn!(
+                    connection = connection.id,
+                    "not noted that somebody unsubscribed: the store is slow"
+                ),
             }
         }
         PushKind::Other => {}
     }
     let query = raw.unwrap_or_default();
-    let left = BUDGET.saturating_sub(began.elapsed());
+    let left = deadline.saturating_duration_since(Instant::now());
     Ok(portal.hand_on(connection, &query, &headers, body, left).await)
 }
 
@@ -169,11 +175,12 @@ impl Inner {
         connection: &Connection,
         scene: &Scene,
         scan: MessageScan<'_>,
+        deadline: Instant,
     ) -> String {
         // A message says nothing about the person's language.
         let locale = self.settings.branding.locale.unwrap_or(Locale::ZhCn);
         let scanned = self.login.scan_by_message(connection, scene, scan, &context.request_id);
-        let (said, result) = match timeout(BUDGET, scanned).await {
+        let (said, result) = match timeout_at(deadline, scanned).await {
             Ok(Ok(asked)) => {
                 let result = if asked.repeated { "repeated" } else { "asked" };
                 (self.question(connection, &asked, locale), result)
@@ -267,6 +274,8 @@ fn text(body: String) -> Response<Body> {
 
 /// WeChat hangs up after five seconds.
 const BUDGET: Duration = Duration::from_millis(4_000);
+/// So long a message that goes on waits for the audit.
+const NOTING: Duration = Duration::from_secs(1);
 /// WeChat's word for "nothing to say".
 const NOTHING: &str = "success";
 /// Bytes; WeChat's has nineteen.

@@ -1,5 +1,7 @@
 //! Logins by a service account's code: the message that WeChat pushes, the link in the answer, the page behind it.
 
+use std::time::{Duration, Instant};
+
 use menshen::sandbox::{
     AccountAct, Attempt, Effect, Endpoint, Fault, Push, PushMode, PushReply, PushSettings, SERVICE_APP,
 };
@@ -491,7 +493,7 @@ async fn a_wrong_number_not_me_and_time_end_it_as_for_a_mini_program() {
     let answer = world.send(&pushed(&world, &attempt)).await.expect(200);
     assert!(text_of(&push.read(&answer.body)).starts_with("This code is not valid any more."));
     // WeChat's own code ends with the ticket.
-    world.sandbox.advance(std::time::Duration::from_secs(130));
+    world.sandbox.advance(Duration::from_secs(130));
     assert!(
         world
             .sandbox
@@ -612,6 +614,36 @@ async fn a_relay_that_fails_is_answered_for() {
     scan(&world, "lilei", &page.ticket).await;
     let push = act(&world, "lilei", AccountAct::Say("hello"));
     assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+}
+
+/// WeChat hangs up after five seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn nobody_makes_wechat_wait_longer_than_it_does() {
+    // A relay that takes a message and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let more = format!("relay_url = \"http://{}/\"\n", silent.local_addr().unwrap());
+    let world = plan(PushMode::Safe, &more).start().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    // A WeChat that does not tell who somebody is: the page shows the number at once all the same.
+    world
+        .sandbox
+        .inject(Fault::once(Endpoint::Follower, Effect::Hang).times(9));
+    let since = Instant::now();
+    let scanned = async { events.until("scanned").await };
+    let (reply, ()) = tokio::join!(scan(&world, "lilei", &page.ticket), async {
+        scanned.await;
+        assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    });
+    link_in(&reply);
+    assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
+
+    let push = act(&world, "lilei", AccountAct::Say("hello"));
+    let since = Instant::now();
+    assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+    assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
