@@ -129,6 +129,8 @@ fn settings(
         find(AppKind::Website)?,
         find(AppKind::ServiceAccount)?,
     );
+    let push = service.push.clone();
+    let push = push.ok_or_else(|| DemoError::Configuration("the service account has no server".to_owned()))?;
     let text = format!(
         r#"
 [server]
@@ -174,6 +176,16 @@ app_secret = "{service_secret}"
 open_platform = "{OPEN_PLATFORM}"
 scope = "snsapi_userinfo"
 
+[[connections]]
+id = "follow"
+kind = "official-account-qr"
+display_name = "服务号 Service account"
+app_id = "{service_id}"
+app_secret = "{service_secret}"
+open_platform = "{OPEN_PLATFORM}"
+token = "{token}"
+encoding_aes_key = "{aes_key}"
+
 [[sites]]
 name = "库存管理系统 Stock"
 hosts = ["*"]
@@ -193,6 +205,8 @@ access = "public"
         website_secret = website.secret.expose_secret(),
         service_id = service.app_id.as_str(),
         service_secret = service.secret.expose_secret(),
+        token = push.token,
+        aes_key = push.encoding_aes_key,
     );
     match parse(&directory.join("demo.toml"), &text, &System) {
         Ok(loaded) => Ok(loaded.settings),

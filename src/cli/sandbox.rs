@@ -56,6 +56,7 @@ pub(super) fn run(listen: SocketAddr, gateway: &Url, app_secret: String, out: &m
         let said = writeln!(
             out,
             "WeChat stand-in at http://{address}  (mini program {app_id}, phone page http://{address}/phone)\n\
+             Other apps, their secrets, and token and key of the service account: http://{address}/__sandbox/apps\n\
              Gateway expected at {gateway}"
         );
         if said.is_err() {

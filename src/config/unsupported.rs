@@ -37,11 +37,13 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
                     );
                 }
             }
-            ConnectionKind::WebsiteQr { .. } | ConnectionKind::OfficialAccountWeb { .. } => {}
+            ConnectionKind::WebsiteQr { .. }
+            | ConnectionKind::OfficialAccountQr(_)
+            | ConnectionKind::OfficialAccountWeb { .. } => {}
             other => refuse(
                 format!("connections[{index}].kind"),
                 &format!("the kind `{}`", other.as_str()),
-                "write \"miniprogram-qr\", \"website-qr\" or \"official-account-web\"",
+                "write \"miniprogram-qr\", \"website-qr\", \"official-account-qr\" or \"official-account-web\"",
             ),
         }
     }

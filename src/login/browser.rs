@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use crate::accounts::masked_user;
+use crate::config::settings::ConnectionKind;
 use crate::identity::person::{Authentication, Method};
 use crate::login::Login;
 use crate::login::browser_half::{BindTo, BrowserHalf, ReturnAddress, browser_digest};
@@ -166,8 +167,7 @@ impl Login {
     /// # Errors
     /// When the connection is unknown or WeChat draws no code.
     pub async fn issue(&self, facts: &PageFacts<'_>) -> Result<Issued, LoginError> {
-        let codes = self.codes.get(facts.connection).ok_or(LoginError::Unknown)?;
-        let (scene, picture) = codes.take().await?;
+        let (scene, picture) = self.take_code(facts.connection).await?;
         let now = self.clock.now();
         let browser = match facts.browser_cookie {
             Some(value) if value.len() == BROWSER_CHARS => String::from_utf8_lossy(value).into_owned(),
@@ -366,7 +366,7 @@ impl Login {
             person: user.clone().into(),
             authentication: Authentication {
                 connection: row.connection.clone(),
-                method: Method::MiniProgram,
+                method: self.method_of(&row.connection),
                 time: now,
                 app_id: row.app_id.clone(),
                 openid: row.openid.clone(),
@@ -460,10 +460,14 @@ impl Login {
 
     /// Whether WeChat has to be asked for the picture: such calls count like pages.
     pub fn picture_costs_a_call(&self, watched: &Watched) -> bool {
-        let connection = self.connection_of(&watched.scene);
-        connection
-            .and_then(|connection| self.codes.get(&connection.id))
-            .is_some_and(|codes| codes.costs_a_call(&watched.scene))
+        let Some(connection) = self.connection_of(&watched.scene) else {
+            return false;
+        };
+        match (self.codes.get(&connection.id), self.accounts.get(&connection.id)) {
+            (Some(codes), _) => codes.costs_a_call(&watched.scene),
+            (None, Some(account)) => account.codes.costs_a_call(&watched.scene),
+            (None, None) => false,
+        }
     }
 
     /// The picture of a ticket's code.
@@ -472,8 +476,29 @@ impl Login {
     /// What keeps WeChat from drawing.
     pub async fn picture(&self, watched: &Watched) -> Result<Picture, LoginError> {
         let connection = self.connection_of(&watched.scene).ok_or(LoginError::Unknown)?;
-        let codes = self.codes.get(&connection.id).ok_or(LoginError::Unknown)?;
-        codes.picture(&watched.scene).await
+        match (self.codes.get(&connection.id), self.accounts.get(&connection.id)) {
+            (Some(codes), _) => codes.picture(&watched.scene).await,
+            (None, Some(account)) => account.codes.picture(&watched.scene).await,
+            (None, None) => Err(LoginError::Unknown),
+        }
+    }
+
+    /// A scene with its picture, as the kind of the connection has them.
+    async fn take_code(&self, connection: &str) -> Result<(Scene, Picture), LoginError> {
+        match (self.codes.get(connection), self.accounts.get(connection)) {
+            (Some(codes), _) => codes.take().await,
+            (None, Some(account)) => account.codes.take().await,
+            (None, None) => Err(LoginError::Unknown),
+        }
+    }
+
+    /// How somebody logs in by a ticket of this connection, as `amr` says it.
+    fn method_of(&self, connection: &str) -> Method {
+        let kind = self.settings.connection(connection).map(|connection| &connection.kind);
+        match kind {
+            Some(ConnectionKind::OfficialAccountQr(_)) => Method::OfficialAccount,
+            _ => Method::MiniProgram,
+        }
     }
 }
 

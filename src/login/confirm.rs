@@ -158,6 +158,7 @@ impl Login {
             Some(code) => self.ask_wechat_for_phone(connection, code, &row.openid).await?,
             None => None,
         };
+        let row = &self.learn_unionid(connection, row.clone()).await?;
         if bind_to(row).is_some() {
             return self
                 .propose_connection(scene, row, phone.as_ref(), call, lease, caller)

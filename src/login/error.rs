@@ -50,6 +50,9 @@ pub enum LoginError {
     /// A virtual account: a snapshot page asked.
     #[error("WeChat showed the page as a snapshot, whose person is nobody")]
     Snapshot,
+    /// WeChat says who somebody is to the account that they follow, and they do not.
+    #[error("the person does not follow the service account")]
+    NotFollowing,
     /// A refresh token that is none, or none any more.
     #[error("the refresh token is unknown, ended or was used before")]
     TokenRefused,

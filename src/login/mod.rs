@@ -2,8 +2,8 @@
 //!
 //! [`Login`] is the desk where both sides of a ticket come: the browser with its cookie (`browser`), the phone with
 //! WeChat's codes (`phone`, `confirm`, `cancel`), and both where an account is chosen (`binding`) or gets a further
-//! WeChat account (`connect`). Kinds without a ticket send the browser to WeChat and back (`redirect`). It knows no
-//! HTTP; the portal speaks for it.
+//! WeChat account (`connect`). Who scans a service account's code comes by a message of WeChat's (`official_account`).
+//! Kinds without a ticket send the browser to WeChat and back (`redirect`). It knows no HTTP; the portal speaks for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::login::device::Device;
 use crate::login::error::LoginError;
 use crate::login::geo::GeoDatabase;
 use crate::login::limits::Limits;
+use crate::login::official_account::OfficialAccountDesk;
 use crate::login::redirect_app::RedirectApp;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::login::waiters::Waiters;
@@ -31,6 +32,7 @@ use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::{Metrics, RestingCall};
 use crate::wechat::{MiniProgram, Refusal};
 
+pub mod account_codes;
 pub mod app;
 pub mod binding;
 pub mod browser;
@@ -46,6 +48,7 @@ pub mod handoff;
 pub mod handoff_cookie;
 pub mod keyring;
 pub mod limits;
+pub mod official_account;
 pub mod phone;
 mod phone_errno;
 pub mod place;
@@ -86,6 +89,8 @@ pub struct Login {
     pub redirects: HashMap<String, RedirectApp>,
     /// Codes, by connection id.
     pub codes: HashMap<String, Codes>,
+    /// Service accounts whose messages come here, by connection id.
+    pub accounts: HashMap<String, OfficialAccountDesk>,
     /// Where addresses are, if the operator has a database.
     pub geo: Option<Arc<GeoDatabase>>,
     /// Told when this node revoked something, so that it is read again at once.

@@ -37,6 +37,13 @@ pub struct Caller<'a> {
     pub request_id: &'a str,
 }
 
+/// A phone, as the audit and the ticket's row name it. Empty while only WeChat's servers have spoken for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PhoneLabel {
+    address: String,
+    agent: String,
+}
+
 /// What the phone is told about a ticket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhoneView {
@@ -83,6 +90,15 @@ pub enum PhoneAsk {
     Never,
 }
 
+impl PhoneLabel {
+    fn of(caller: Caller<'_>) -> Self {
+        Self {
+            address: caller.address.to_string(),
+            agent: shorten(caller.agent),
+        }
+    }
+}
+
 impl PhoneAsk {
     /// The text of the contract.
     pub fn as_str(self) -> &'static str {
@@ -127,6 +143,10 @@ impl Login {
         let deadline = Instant::now() + BROWSER_WAITS;
         let scene = self.admit(scene, caller)?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
+        if !connection.kind.gets_phone() {
+            // Of a service account: no mini program opens it, and WeChat would take the question amiss.
+            return Err(LoginError::Unknown);
+        }
         if let Some(entry) = entry.filter(|entry| FORWARDED.contains(entry)) {
             // Nobody scanned, so there is no row: the event is all that tells of it.
             self.auditor.record(AuditEvent {
@@ -163,7 +183,7 @@ impl Login {
         }
         let recognised = self.directory.recognise(&identity).await?;
         if let Some(ending) = hopeless(&recognised) {
-            self.fail_scan(&scene, connection, before.as_ref(), ending, caller)
+            self.fail_scan(&scene, connection, before.as_ref(), ending, caller.request_id)
                 .await?;
             return Err(LoginError::Ended(ending));
         }
@@ -171,7 +191,8 @@ impl Login {
         let handle = random_text()?;
         // Subscribed before the row exists: the browser's answer to it cannot be missed.
         let mut waiter = self.waiters.subscribe(scene.as_str());
-        self.hold(&scene, connection, &identity, &handle, entry, caller).await?;
+        let label = PhoneLabel::of(caller);
+        self.hold(&scene, connection, &identity, &handle, entry, label).await?;
         self.waiters.wake(scene.as_str());
         let mut row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
         self.audit(
@@ -188,7 +209,7 @@ impl Login {
             }
             row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
         }
-        self.refuse_what_was_asked(connection, &row, &recognised, caller)
+        self.refuse_what_was_asked(connection, &row, &recognised, caller.request_id)
             .await?;
         let holder = handle_hash(&handle);
         let mut view = self
@@ -205,8 +226,15 @@ impl Login {
     pub async fn phone_status(&self, handle: &str, caller: Caller<'_>) -> Result<PhoneView, LoginError> {
         let (scene, row) = self.held(handle, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
+        if row.phone_address.is_empty() {
+            // Its scan came by WeChat's servers; the phone itself comes now.
+            let PhoneLabel { address, agent } = PhoneLabel::of(caller);
+            self.store
+                .ticket_set_phone(&row.id, &row.handle_hash, &address, &agent)
+                .await?;
+        }
         let recognised = self.recognise(&row).await?;
-        self.refuse_what_was_asked(connection, &row, &recognised, caller)
+        self.refuse_what_was_asked(connection, &row, &recognised, caller.request_id)
             .await?;
         self.phone_view(&scene, connection, &row, &row.handle_hash, &recognised, caller)
             .await
@@ -255,14 +283,14 @@ impl Login {
     }
 
     /// `pending → scanned`, or the same person again with a new handle.
-    async fn hold(
+    pub(super) async fn hold(
         &self,
         scene: &Scene,
         connection: &Connection,
         identity: &WechatIdentity,
         handle: &str,
         entry: Option<i64>,
-        caller: Caller<'_>,
+        phone: PhoneLabel,
     ) -> Result<(), LoginError> {
         let now = self.clock.now();
         let expires_at = now + self.ticket_ttl();
@@ -274,8 +302,8 @@ impl Login {
             unionid: identity.unionid.clone(),
             handle_hash: handle_hash(handle),
             entry,
-            phone_address: caller.address.to_string(),
-            phone_agent: shorten(caller.agent),
+            phone_address: phone.address,
+            phone_agent: phone.agent,
             created_at: scene.issued_at(),
             scanned_at: now,
             expires_at,
@@ -302,24 +330,24 @@ impl Login {
     }
 
     /// What both screens must be told at once: the person cannot log in here whatever they tap.
-    async fn fail_scan(
+    pub(super) async fn fail_scan(
         &self,
         scene: &Scene,
         connection: &Connection,
         row: Option<&Ticket>,
         ending: Ending,
-        caller: Caller<'_>,
+        request_id: &str,
     ) -> Result<(), LoginError> {
         if let Some(row) = row {
             let from = [TicketState::Scanned, TicketState::Bind];
-            return self.fail(row, &from, ending, caller.request_id).await;
+            return self.fail(row, &from, ending, request_id).await;
         }
         let ended = self.ended(scene, connection, TicketState::Failed, Some(ending), None);
         if self.store.ticket_end_pending(&ended).await? {
             self.waiters.wake(scene.as_str());
             if let Some(row) = self.store.ticket(scene.as_str()).await? {
                 let kind = AuditKind::LoginFailed;
-                self.audit(kind, &row, None, caller.request_id, None, Some(ending.as_str()));
+                self.audit(kind, &row, None, request_id, None, Some(ending.as_str()));
             }
         }
         Ok(())
@@ -327,28 +355,25 @@ impl Login {
 
     /// What can be said only after the browser has spoken: who is nobody here may not come where nobody new may, unless they
     /// do not come at all, because somebody connects their own WeChat account.
-    async fn refuse_what_was_asked(
+    pub(super) async fn refuse_what_was_asked(
         &self,
         connection: &Connection,
         row: &Ticket,
         recognised: &Recognised,
-        caller: Caller<'_>,
+        request_id: &str,
     ) -> Result<(), LoginError> {
         if row.state != TicketState::Scanned || row.browser.is_none() || row.is_leased(self.clock.now()) {
             return Ok(());
         }
         if let Some(bind_to) = bind_to(row) {
-            return self
-                .refuse_unconnectable(connection, row, &bind_to, caller.request_id)
-                .await;
+            return self.refuse_unconnectable(connection, row, &bind_to, request_id).await;
         }
         let closed = connection.login_only && connection.association == Association::None;
         if !closed || *recognised != Recognised::Stranger {
             return Ok(());
         }
         let ending = Ending::NoAccount;
-        self.fail(row, &[TicketState::Scanned], ending, caller.request_id)
-            .await?;
+        self.fail(row, &[TicketState::Scanned], ending, request_id).await?;
         Err(LoginError::Ended(ending))
     }
 
@@ -428,7 +453,7 @@ impl Login {
 }
 
 /// Nothing that the person could still do would let them in.
-fn hopeless(recognised: &Recognised) -> Option<Ending> {
+pub(super) fn hopeless(recognised: &Recognised) -> Option<Ending> {
     match recognised {
         Recognised::Ambiguous => Some(Ending::AmbiguousAccount),
         Recognised::Disabled(_) => Some(Ending::UserDisabled),

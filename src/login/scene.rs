@@ -191,6 +191,20 @@ impl SceneKeys {
 }
 
 impl SceneKeys {
+    /// The handle that a message about this scene gets: the same at every node and for every repetition of the message,
+    /// and unknown to who holds the scene.
+    ///
+    /// # Errors
+    /// [`ForgedScene`] when the key of the scene is gone.
+    pub(super) fn handle(&self, scene: &Scene, message: &[u8]) -> Result<String, ForgedScene> {
+        let version = URL_SAFE_NO_PAD.decode(&scene.text[..4]).map_err(|_| ForgedScene)?[0];
+        let keys = self.keys.load();
+        let key = keys.iter().find(|key| key.version == version).ok_or(ForgedScene)?;
+        // The scene has one length, so that the two cannot run together.
+        let mac = key.tag(Purpose::Handle, &[scene.text.as_bytes(), message].concat());
+        Ok(URL_SAFE_NO_PAD.encode(mac.as_ref()))
+    }
+
     /// A tag of `message` under the key that mints at `now`, for another use than scenes: the key's version and the tag.
     ///
     /// # Errors
@@ -245,6 +259,7 @@ enum Purpose {
     State = 3,
     SpentState = 4,
     HandoffCode = 5,
+    Handle = 6,
 }
 
 /// What else the keys are used for.
@@ -293,6 +308,18 @@ mod tests {
         assert_eq!(checked.issued_at(), 1_700_000_000);
         assert!(checked.is_of("staff"));
         assert!(!checked.is_of("guests"));
+    }
+
+    #[test]
+    fn handle_is_of_one_scene_and_one_message_and_of_this_installation() {
+        let (one, other) = (keys(), SceneKeys::new(vec![SceneKey::new(2, 0, b"other")]));
+        let (scene, second) = (one.mint("staff", 2_000).unwrap(), one.mint("staff", 2_000).unwrap());
+        let handle = one.handle(&scene, b"message").unwrap();
+        assert_eq!(handle.len(), 43);
+        assert_eq!(keys().handle(&scene, b"message").unwrap(), handle);
+        assert_ne!(one.handle(&scene, b"another").unwrap(), handle);
+        assert_ne!(one.handle(&second, b"message").unwrap(), handle);
+        assert_ne!(other.handle(&scene, b"message").unwrap(), handle);
     }
 
     #[test]

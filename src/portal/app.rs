@@ -93,7 +93,9 @@ pub(super) async fn create(
     if site.is_none() && !context.public_host {
         return Err(Code::NotFound.into());
     }
-    let connections = portal.connections_of(&context, None);
+    let mut connections = portal.connections_of(&context, None);
+    // A service account's code is WeChat's, and an application would have to be told it.
+    connections.retain(|connection| connection.kind.gets_phone());
     let connection = match &body.connection {
         Some(id) => connections.iter().find(|connection| connection.id == *id),
         None => connections.first(),

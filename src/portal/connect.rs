@@ -21,7 +21,7 @@ use crate::portal::Inner;
 use crate::portal::account::{ACCOUNT, Entering};
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::login_page::set_cookies;
+use crate::portal::login_page::{comes_by_message, set_cookies};
 use crate::portal::pages::{AccountNote, Connecting, LoginPage, TicketView, Way, page_url};
 use crate::portal::problem::Problem;
 use crate::portal::tickets::{Created, go_to, json_or_form};
@@ -159,6 +159,7 @@ impl Inner {
             // Somebody is signed in, which is no news here.
             switching: true,
             simulated_phone_url: simulated_phone.as_deref(),
+            by_message: comes_by_message(connection),
             connecting: Some(connecting(&name)),
         };
         Ok(Html(page.render()))

@@ -89,6 +89,11 @@ pub(super) async fn login(
     portal.login_page(&context, &headers, asked).await
 }
 
+/// Whether who scans is told by the account in the chat, instead of a mini program that opens.
+pub(super) fn comes_by_message(connection: &Connection) -> bool {
+    matches!(connection.kind, ConnectionKind::OfficialAccountQr(_))
+}
+
 /// How an account can be proven at a connection; not at all, unless its association is `ask`.
 pub(super) fn bind_methods(connection: &Connection) -> &[BindMethod] {
     match &connection.association {
@@ -259,6 +264,7 @@ impl Inner {
             mobile: device.kind != DeviceKind::Desktop,
             switching: asked.switching,
             simulated_phone_url: prepared.simulated_phone(),
+            by_message: comes_by_message(connection),
             connecting: None,
         };
         let mut response = Html(page.render()).into_response();
@@ -338,7 +344,12 @@ impl Inner {
     pub(super) fn connections_of(&self, context: &RequestContext, handoff: Option<&Handoff>) -> Vec<&Connection> {
         self.listed(context, handoff)
             .into_iter()
-            .filter(|connection| matches!(connection.kind, ConnectionKind::MiniprogramQr(_)))
+            .filter(|connection| {
+                matches!(
+                    connection.kind,
+                    ConnectionKind::MiniprogramQr(_) | ConnectionKind::OfficialAccountQr(_)
+                )
+            })
             .collect()
     }
 
@@ -454,18 +465,23 @@ impl Inner {
 
     /// The sandbox's phone for a ticket. Its AppIDs exist nowhere else.
     pub(super) fn simulated_phone(&self, connection: &Connection, scene: &Scene) -> Option<String> {
-        let ConnectionKind::MiniprogramQr(kind) = &connection.kind else {
-            return None;
-        };
         if self.talks_to_wechat() || !connection.app_id.starts_with("wxsandbox") {
             return None;
         }
-        let mut url = self.settings.wechat.api_base.join("/phone").ok()?;
+        let path = match connection.kind {
+            ConnectionKind::MiniprogramQr(_) => "/phone",
+            ConnectionKind::OfficialAccountQr(_) => "/chat",
+            _ => return None,
+        };
+        let mut url = self.settings.wechat.api_base.join(path).ok()?;
         url.query_pairs_mut()
             .append_pair("appid", &connection.app_id)
-            .append_pair("scene", scene.as_str())
-            .append_pair("page", &kind.page)
-            .append_pair("env", kind.env_version.as_str());
+            .append_pair("scene", scene.as_str());
+        if let ConnectionKind::MiniprogramQr(kind) = &connection.kind {
+            url.query_pairs_mut()
+                .append_pair("page", &kind.page)
+                .append_pair("env", kind.env_version.as_str());
+        }
         Some(url.into())
     }
 }

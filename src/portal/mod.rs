@@ -25,6 +25,7 @@ use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::pages::{Action, PolicySources, ProblemPage, Shell, SiteLabel, content_security_policy};
 use crate::portal::problem::{Problem, Style};
+use crate::portal::relay::Relays;
 use crate::portal::texts::Texts;
 use crate::session::cache::CachedSession;
 use crate::session::cookie::CookieNames;
@@ -36,6 +37,7 @@ mod bind;
 pub mod branding;
 mod circle;
 pub mod code;
+mod confirm;
 mod connect;
 pub mod context;
 mod events;
@@ -46,8 +48,10 @@ mod logout;
 pub mod pages;
 mod phone;
 pub mod problem;
+mod push;
 mod query;
 mod redirect;
+pub mod relay;
 pub mod texts;
 mod ticket_page;
 mod tickets;
@@ -78,6 +82,8 @@ pub struct Inner {
     pub connection_logos: HashMap<String, String>,
     /// Cookie names.
     pub cookies: CookieNames,
+    /// Where messages go on that are no logins.
+    pub relays: Relays,
 }
 
 /// Origins to which the answer of a form on this page may redirect.
@@ -115,6 +121,11 @@ impl Portal {
             .route("/.menshen/handoff", get(handoff::take))
             .route("/.menshen/connections/{id}/start", get(redirect::start))
             .route("/.menshen/connections/{id}/callback", get(redirect::callback))
+            .route(
+                "/.menshen/connections/{id}/push",
+                get(push::handshake).post(push::receive),
+            )
+            .route("/.menshen/connections/{id}/confirm", get(confirm::page))
             .route("/.menshen/app/tickets", post(app::create))
             .route("/.menshen/app/tickets/{id}/redeem", post(app::redeem))
             .route("/.menshen/app/token", post(app::refresh))

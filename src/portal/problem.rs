@@ -159,7 +159,7 @@ impl From<LoginError> for Problem {
                     ..Self::new(Code::LoginRequired)
                 };
             }
-            LoginError::Snapshot => Code::WechatRefused,
+            LoginError::Snapshot | LoginError::NotFollowing => Code::WechatRefused,
             LoginError::TokenRefused => Code::TokenInvalid,
             LoginError::Ended(ending) | LoginError::NotBound(ending) => {
                 Code::parse(ending.as_str()).unwrap_or(Code::WrongState)

@@ -162,9 +162,9 @@ impl Inner {
         self.listed(context, handoff)
             .into_iter()
             .filter(|connection| match connection.kind {
-                ConnectionKind::MiniprogramQr(_) => true,
+                ConnectionKind::MiniprogramQr(_) | ConnectionKind::OfficialAccountQr(_) => true,
                 ConnectionKind::WebsiteQr { .. } | ConnectionKind::OfficialAccountWeb { .. } => hands_off,
-                ConnectionKind::MiniprogramLaunch(_) | ConnectionKind::OfficialAccountQr(_) => false,
+                ConnectionKind::MiniprogramLaunch(_) => false,
             })
             .collect()
     }

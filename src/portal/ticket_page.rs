@@ -16,7 +16,7 @@ use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::connect::connecting;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::login_page::{bind_methods, login_url};
+use crate::portal::login_page::{bind_methods, comes_by_message, login_url};
 use crate::portal::pages::{RefusedForm, TicketPage, TicketState};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
@@ -71,6 +71,7 @@ impl Inner {
             number_entry: self.number_entry(),
             in_wechat: Device::is_wechat(user_agent(headers)),
             simulated_phone_url: phone.as_deref(),
+            by_message: comes_by_message(connection),
             connecting: own.as_deref().map(connecting),
         };
         let mut response = Html(page.render()).into_response();

@@ -20,6 +20,7 @@ use crate::identity::outgoing::PlanError;
 use crate::login::geo::GeoError;
 use crate::login::keyring::KeyringError;
 use crate::portal::branding::BrandingError;
+use crate::portal::relay::NoRelay;
 use crate::proxy::admin::Status;
 use crate::proxy::follow_keys;
 use crate::proxy::front::{BindError, Door, Part};
@@ -35,7 +36,7 @@ use crate::proxy::watch::{Patience, Watched};
 use crate::store::StoreError;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::logs::LogError;
-use crate::wechat::TransportError;
+use crate::wechat::{BadAesKey, TransportError};
 
 /// A gateway that serves.
 #[derive(Debug)]
@@ -85,6 +86,12 @@ pub enum StartError {
     /// The configuration has not been checked.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The configuration has not been checked.
+    #[error(transparent)]
+    AesKey(#[from] BadAesKey),
+    /// The client for messages that go on.
+    #[error(transparent)]
+    Relay(#[from] NoRelay),
     /// A number cannot be counted: a bug.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

@@ -14,17 +14,20 @@ use tracing::warn;
 
 use crate::accounts::Directory;
 use crate::config::Settings;
-use crate::config::settings::{Connection, Wechat};
+use crate::config::settings::{Connection, ConnectionKind, Wechat};
 use crate::gate::Gate;
 use crate::login::Login;
+use crate::login::account_codes::AccountCodes;
 use crate::login::codes::Codes;
 use crate::login::geo::{GeoDatabase, GeoError};
 use crate::login::keyring::{Keyring, KeyringError};
 use crate::login::limits::Limits;
+use crate::login::official_account::OfficialAccountDesk;
 use crate::login::redirect_app::RedirectApp;
 use crate::login::waiters::Waiters;
 use crate::portal::branding::Branding;
 use crate::portal::pages::data_uri;
+use crate::portal::relay::Relays;
 use crate::portal::{Inner, Portal};
 use crate::proxy::gateway::StartError;
 use crate::proxy::snapshot::{Parts, Snapshot};
@@ -37,7 +40,7 @@ use crate::telemetry::audit::Auditor;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
-use crate::wechat::{MiniProgram, Transport};
+use crate::wechat::{MiniProgram, PushDoor, ServiceAccount, Transport};
 
 /// What a gateway has from its start to its stop.
 #[derive(Debug)]
@@ -134,6 +137,7 @@ impl Resources {
             branding,
             connection_logos: connection_logos(&settings),
             cookies: names,
+            relays: Relays::new(&settings)?,
         });
         let parts = Parts {
             upstreams: self.upstreams(&settings, former).await,
@@ -194,6 +198,7 @@ impl Resources {
                 codes.insert(connection.id.clone(), pool);
             }
         }
+        let accounts = self.accounts(settings, keyring, former, &transport)?;
         Ok(Login {
             settings: Arc::clone(settings),
             clock: self.clock.clone(),
@@ -212,6 +217,7 @@ impl Resources {
             wechat,
             redirects: redirect_apps(settings, &transport),
             codes,
+            accounts,
             geo: geo_database(settings, former)?,
             revocations_changed: changed,
         })
@@ -232,6 +238,45 @@ impl Resources {
             by_connection.insert(connection.id.clone(), app.clone());
         }
         by_connection
+    }
+
+    /// The service accounts whose messages come here. One that stays keeps its access token and its codes.
+    fn accounts(
+        &self,
+        settings: &Settings,
+        keyring: &Keyring,
+        former: Option<&Login>,
+        transport: &Arc<Transport>,
+    ) -> Result<HashMap<String, OfficialAccountDesk>, StartError> {
+        let former = former.filter(|former| reaches_wechat_as(&former.settings.wechat, &settings.wechat));
+        let ticket_ttl = i64::try_from(settings.login.ticket_ttl.as_secs()).unwrap_or(120);
+        let mut accounts = HashMap::new();
+        for connection in &settings.connections {
+            let ConnectionKind::OfficialAccountQr(account) = &connection.kind else {
+                continue;
+            };
+            let (id, app_id) = (&connection.id, connection.app_id.as_str());
+            let known = former.and_then(|former| {
+                let before = former.settings.connection(id)?;
+                let same = before.app_id == app_id && is_same(&before.app_secret, &connection.app_secret);
+                former.accounts.get(id).filter(|_| same)
+            });
+            let wechat = known.map_or_else(
+                || ServiceAccount::new(Arc::clone(transport), app_id, connection.app_secret.clone()),
+                |known| known.wechat.clone(),
+            );
+            let codes = known
+                .map(|known| &known.codes)
+                .filter(|codes| codes.are_of(id, ticket_ttl, &wechat))
+                .cloned()
+                .unwrap_or_else(|| {
+                    let (scenes, clock) = (Arc::clone(&keyring.scenes), self.clock.clone());
+                    AccountCodes::new(id, ticket_ttl, scenes, wechat.clone(), clock)
+                });
+            let door = PushDoor::new(account, app_id)?;
+            accounts.insert(id.clone(), OfficialAccountDesk { wechat, door, codes });
+        }
+        Ok(accounts)
     }
 
     /// Those of a site that stays go on, with what is known about their health and with their open connections.

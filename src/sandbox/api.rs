@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 use url::{Url, form_urlencoded};
@@ -75,6 +75,21 @@ async fn perform(sandbox: &Sandbox, endpoint: Endpoint, request: Request, fault:
     );
     let mut body = match answer {
         Ok(Answer::Json(body)) => body,
+        Ok(Answer::SceneCode {
+            ticket,
+            expire_seconds,
+            key,
+        }) => match base.and_then(|base| base.join(&format!("/q/{key}")).ok()) {
+            // Without an errcode, as WeChat answers it.
+            Some(url) => {
+                let mut body = json!({ "ticket": ticket, "url": url.as_str() });
+                if let Some(life) = expire_seconds {
+                    body["expire_seconds"] = Value::from(life);
+                }
+                body
+            }
+            None => WechatError::BUSY.body(now),
+        },
         Ok(Answer::Code(order, app)) => {
             let style = order.style;
             let address = base.map(|base| order.address(&base, &app));

@@ -80,6 +80,7 @@ async fn apps(State(sandbox): State<Sandbox>) -> Json<Value> {
             "phone_declared": app.phone_declared,
             "released_pages": app.released_pages,
             "open_platform": app.open_platform,
+            "push": app.push,
         })
     });
     Json(apps.collect())

@@ -36,11 +36,17 @@ pub enum Endpoint {
     /// `/sns/userinfo` (snsUserInfo).
     #[serde(rename = "/sns/userinfo")]
     UserInfo,
+    /// `/cgi-bin/qrcode/create` (createQRCode of a service account).
+    #[serde(rename = "/cgi-bin/qrcode/create")]
+    AccountCode,
+    /// `/cgi-bin/user/info` (getUserInfo of a service account).
+    #[serde(rename = "/cgi-bin/user/info")]
+    Follower,
 }
 
 impl Endpoint {
     /// Every call.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Token,
         Self::StableToken,
         Self::WxaCode,
@@ -51,6 +57,8 @@ impl Endpoint {
         Self::ClearQuota,
         Self::OauthToken,
         Self::UserInfo,
+        Self::AccountCode,
+        Self::Follower,
     ];
 
     /// The path.
@@ -66,16 +74,21 @@ impl Endpoint {
             Self::ClearQuota => "/cgi-bin/clear_quota",
             Self::OauthToken => "/sns/oauth2/access_token",
             Self::UserInfo => "/sns/userinfo",
+            Self::AccountCode => "/cgi-bin/qrcode/create",
+            Self::Follower => "/cgi-bin/user/info",
         }
     }
 
     /// Whether the call can be made with this method; otherwise it is 43002.
     pub(super) fn admits(self, method: &Method) -> bool {
         match self {
-            Self::Token | Self::Login | Self::CheckSession | Self::OauthToken | Self::UserInfo => true,
-            Self::StableToken | Self::WxaCode | Self::PhoneNumber | Self::Quota | Self::ClearQuota => {
-                *method == Method::POST
-            }
+            Self::Token | Self::Login | Self::CheckSession | Self::OauthToken | Self::UserInfo | Self::Follower => true,
+            Self::StableToken
+            | Self::WxaCode
+            | Self::PhoneNumber
+            | Self::Quota
+            | Self::ClearQuota
+            | Self::AccountCode => *method == Method::POST,
         }
     }
 

@@ -21,6 +21,9 @@ impl WechatError {
     pub(super) const TOKEN_MALFORMED: Self = Self(40014);
     pub(super) const CODE: Self = Self(40029);
     pub(super) const ESCAPED: Self = Self(40033);
+    pub(super) const PARAMETERS: Self = Self(40035);
+    pub(super) const ACTION_NAME: Self = Self(40052);
+    pub(super) const ACTION_INFO: Self = Self(40053);
     pub(super) const ARGUMENTS: Self = Self(40097);
     pub(super) const SECRET: Self = Self(40125);
     pub(super) const SCENE_CHARACTERS: Self = Self(40129);
@@ -63,6 +66,9 @@ impl WechatError {
             40014 => "invalid access_token",
             40029 => "invalid code",
             40033 => "invalid charset, \\uXXXX is not accepted",
+            40035 => "invalid parameter",
+            40052 => "invalid action name",
+            40053 => "invalid action info",
             40097 => "invalid args",
             40125 => "invalid appsecret",
             40129 => "invalid scene",

@@ -47,6 +47,11 @@ fn derive(label: &str, scope: &str, persona: &str) -> String {
     format!("o{encoded}")
 }
 
+/// `bytes` random bytes.
+pub(super) fn random_bytes(bytes: usize) -> Vec<u8> {
+    random(bytes)
+}
+
 fn random(bytes: usize) -> Vec<u8> {
     let mut buffer = vec![0; bytes];
     // AWS-LC aborts rather than return without entropy, so this never runs twice.

@@ -2,8 +2,9 @@
 //!
 //! One server plays four parts. It answers WeChat's API as strictly as WeChat does, where a kinder stand-in would let
 //! mistakes through: codes are good once and for five minutes, tokens replace each other, errors come with status 200.
-//! It shows the pages on which a browser asks for consent (`/connect/`). It shows a phone in the browser (`/phone`), on which a person opens a code and confirms a login. And it misbehaves on
-//! order (`/__sandbox/`). It speaks to the gateway by HTTP only, as the real ones do, and shares no code with it.
+//! It shows the pages on which a browser asks for consent (`/connect/`). It shows a phone in the browser: one that opens
+//! a code's mini program and confirms a login (`/phone`), one that follows a service account and reads its messages, which
+//! are pushed to the gateway (`/chat`). And it misbehaves on order (`/__sandbox/`). It speaks to the gateway by HTTP only, as the real ones do, and shares no code with it.
 //!
 //! Nothing here is a secret: whoever reaches the control interface reads everything. It listens on loopback unless told
 //! otherwise and knows only AppIDs of its own.
@@ -27,8 +28,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
 
+mod account;
 mod api;
 mod assertion;
+mod chat;
 mod codes;
 mod control;
 mod demo_app;
@@ -42,20 +45,23 @@ mod oauth;
 mod open;
 mod phone;
 mod picture;
+mod push;
 mod quotas;
 mod state;
 mod tokens;
 mod world;
 mod wxacode;
 
+pub use account::{AccountAct, AccountRefusal};
 pub use demo_app::demo_app;
 pub use endpoint::Endpoint;
 pub use error::WechatError;
 pub use faults::{Effect, Fault, When};
+pub use push::{Attempt, Push, PushMode, PushReply, PushSettings};
 pub use state::{CallRecord, PhoneRefusal};
 pub use world::{
-    App, AppId, AppKind, Bilingual, LOGIN_PAGE, NotASandboxApp, PHONE_QUOTA_ERRNO, Persona, PhoneNumber, Quirks,
-    SERVICE_APP, SandboxConfig, Snapshot, WEBSITE_APP,
+    App, AppId, AppKind, Bilingual, LOGIN_PAGE, NotASandboxApp, PHONE_QUOTA_ERRNO, PUSH_PATH, Persona, PhoneNumber,
+    Quirks, SERVICE_APP, SandboxConfig, Snapshot, WEBSITE_APP,
 };
 
 /// A running stand-in. Clones share everything.
@@ -109,9 +115,13 @@ impl Sandbox {
             .route("/", get(|| async { Redirect::to("/phone") }))
             .merge(phone::router())
             .merge(open::router())
+            .merge(chat::router())
             .merge(control::router())
             .layer(middleware::from_fn_with_state(self.clone(), refuse_foreign_hosts));
-        api::router().merge(guarded).with_state(self.clone())
+        api::router()
+            .merge(chat::pictures())
+            .merge(guarded)
+            .with_state(self.clone())
     }
 
     /// Tells the sandbox the address that phones and browsers reach it by; drawn codes hold it.

@@ -135,6 +135,7 @@ fn daily_limit(endpoint: Endpoint) -> u64 {
     match endpoint {
         Endpoint::Token => 2_000,
         Endpoint::StableToken => 500_000,
+        Endpoint::AccountCode => 100_000,
         _ => 5_000_000,
     }
 }

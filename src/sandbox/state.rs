@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 
+use super::account::Accounts;
 use super::codes::{self, Codes, Kind};
 use super::endpoint::Endpoint;
 use super::error::WechatError;
@@ -31,6 +32,7 @@ pub(super) struct State {
     pub(super) quirks: Quirks,
     codes: Codes,
     pub(super) oauth: Oauth,
+    pub(super) service: Accounts,
     session_keys: HashMap<(AppId, String), SessionKey>,
 }
 
@@ -61,6 +63,15 @@ pub(super) enum Answer {
     Json(Value),
     /// A code that has to be drawn, for this app.
     Code(Order, Box<App>),
+    /// JSON about a code of a service account, whose address holds this key.
+    SceneCode {
+        /// For the picture.
+        ticket: String,
+        /// Absent for a code that lasts.
+        expire_seconds: Option<u64>,
+        /// Of its address.
+        key: String,
+    },
 }
 
 /// The phone button gave no code: WeChat's `errno`, or there is no such person or app.
@@ -105,6 +116,7 @@ impl State {
             quirks: config.quirks,
             codes: Codes::default(),
             oauth: Oauth::default(),
+            service: Accounts::default(),
             session_keys: HashMap::new(),
         }
     }
@@ -165,6 +177,8 @@ impl State {
             Endpoint::ClearQuota => self.clear_quota(question, now).map(Answer::Json),
             Endpoint::OauthToken => self.oauth_token(question, now).map(Answer::Json),
             Endpoint::UserInfo => self.user_info(question, now).map(Answer::Json),
+            Endpoint::AccountCode => self.account_code(question, now),
+            Endpoint::Follower => self.follower(question, now).map(Answer::Json),
         }
     }
 
@@ -364,7 +378,7 @@ impl State {
     }
 
     /// The app whose token the call carries.
-    fn authorise(&mut self, question: &Question, now: u64) -> Result<&mut Account, WechatError> {
+    pub(super) fn authorise(&mut self, question: &Question, now: u64) -> Result<&mut Account, WechatError> {
         let token = question.text("access_token").ok_or(WechatError::TOKEN_MISSING)?;
         let mut refusal = if tokens::is_well_formed(token) {
             WechatError::CREDENTIAL
@@ -398,7 +412,7 @@ impl Question {
     }
 
     /// The body as a JSON object.
-    fn json(&self) -> Result<Map<String, Value>, WechatError> {
+    pub(super) fn json(&self) -> Result<Map<String, Value>, WechatError> {
         if has_unicode_escape(&self.body) {
             return Err(WechatError::ESCAPED);
         }

@@ -1,6 +1,7 @@
 //! The sandbox over HTTP, as a gateway meets it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod account;
 mod api;
 mod gateway;
 mod orders;

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::identifiers;
+use super::push::{PushMode, PushSettings};
 
 /// An AppID that only the sandbox knows.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -57,6 +58,8 @@ pub struct App {
     /// The hosts that browsers may be sent back to; the others, and for service accounts every port, are page error
     /// 10003. Empty: every address, which WeChat has not.
     pub callback_hosts: Vec<String>,
+    /// Where a service account's messages are pushed to.
+    pub push: Option<PushSettings>,
 }
 
 /// A phone number as WeChat keeps it.
@@ -172,6 +175,7 @@ impl App {
             released_pages: vec![LOGIN_PAGE.to_owned()],
             open_platform: None,
             callback_hosts: Vec::new(),
+            push: None,
         }
     }
 
@@ -185,12 +189,13 @@ impl App {
         }
     }
 
-    /// A verified service account with a new secret.
+    /// A verified service account with a new secret, whose messages go to the connection `follow` of the gateway.
     pub fn service_account(app_id: AppId) -> Self {
         Self {
             kind: AppKind::ServiceAccount,
             name: Bilingual::new("门神服务号", "Menshen Service"),
             released_pages: Vec::new(),
+            push: Some(PushSettings::new(PUSH_PATH, PushMode::Safe)),
             ..Self::mini_program(app_id)
         }
     }
@@ -291,6 +296,8 @@ impl Default for SandboxConfig {
 pub const WEBSITE_APP: &str = "wxsandboxwebsite";
 /// The service account of a default sandbox.
 pub const SERVICE_APP: &str = "wxsandboxservice";
+/// Where the default service account pushes its messages to: the connection `follow`.
+pub const PUSH_PATH: &str = "/.menshen/connections/follow/push";
 /// The page of the default app.
 pub const LOGIN_PAGE: &str = "pages/login/login";
 /// What the phone button answers when the account has no paid verifications left.

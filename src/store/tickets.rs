@@ -83,6 +83,40 @@ impl Store {
         self.won(query).await
     }
 
+    /// Says which phone it is, once, for the handle that this phone came with.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_set_phone(
+        &self,
+        id: &str,
+        handle_hash: &[u8],
+        address: &str,
+        agent: &str,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "UPDATE tickets SET phone_address = $3, phone_agent = $4
+             WHERE id = $1 AND handle_hash = $2 AND phone_address = ''",
+        )
+        .bind(id)
+        .bind(handle_hash)
+        .bind(address)
+        .bind(agent);
+        self.won(query).await
+    }
+
+    /// Adds who scanned across apps, once, where that was asked for after the scan.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ticket_set_unionid(&self, id: &str, openid: &str, unionid: &str) -> Result<bool, StoreError> {
+        let query = sqlx::query("UPDATE tickets SET unionid = $3 WHERE id = $1 AND openid = $2 AND unionid IS NULL")
+            .bind(id)
+            .bind(openid)
+            .bind(unionid);
+        self.won(query).await
+    }
+
     /// Adds what the phone must show, once, while the ticket is `scanned`.
     ///
     /// # Errors

@@ -477,3 +477,25 @@ async fn a_login_by_an_identity_that_is_taken_away_before_it_is_redeemed_comes_t
         assert_eq!(read(&store).await.state, state);
     }
 }
+
+#[tokio::test]
+async fn a_phone_and_a_unionid_are_added_once_by_whoever_scanned() {
+    let store = fixtures::store().await;
+    let unknown = NewTicket {
+        phone_address: String::new(),
+        phone_agent: String::new(),
+        unionid: None,
+        ..scan(ID, "o1")
+    };
+    assert!(store.ticket_scan(&unknown).await.unwrap());
+    let add = async |handle: &[u8], address: &str| store.ticket_set_phone(ID, handle, address, "WeChat").await.unwrap();
+    assert!(!add(b"another handle", "203.0.113.7").await);
+    assert!(add(&handle("o1"), "203.0.113.7").await);
+    assert!(!add(&handle("o1"), "203.0.113.8").await, "it stays the first");
+    assert!(!store.ticket_set_unionid(ID, "o2", "u2").await.unwrap());
+    assert!(store.ticket_set_unionid(ID, "o1", "u1").await.unwrap());
+    assert!(!store.ticket_set_unionid(ID, "o1", "u3").await.unwrap());
+    let row = read(&store).await;
+    assert_eq!((&*row.phone_address, &*row.phone_agent), ("203.0.113.7", "WeChat"));
+    assert_eq!(row.unionid.as_deref(), Some("u1"));
+}

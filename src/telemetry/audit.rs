@@ -56,6 +56,8 @@ pub enum AuditKind {
     TokenRevoked,
     /// An identity was taken from a user.
     Unbind,
+    /// A person stopped following a service account.
+    Unsubscribe,
     /// An operator changed a user; `details` names the fields.
     UserChanged,
     /// A login or an operator made a user.
@@ -149,7 +151,7 @@ pub fn ticket_hash(id: &str) -> String {
 
 impl AuditKind {
     /// Every kind, for documentation and tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Bind,
         Self::BindCodeIssued,
         Self::Cancel,
@@ -167,6 +169,7 @@ impl AuditKind {
         Self::TokenIssued,
         Self::TokenRevoked,
         Self::Unbind,
+        Self::Unsubscribe,
         Self::UserChanged,
         Self::UserCreated,
         Self::UserDeleted,
@@ -198,6 +201,7 @@ impl AuditKind {
             Self::TokenIssued => "token_issued",
             Self::TokenRevoked => "token_revoked",
             Self::Unbind => "unbind",
+            Self::Unsubscribe => "unsubscribe",
             Self::UserChanged => "user_changed",
             Self::UserCreated => "user_created",
             Self::UserDeleted => "user_deleted",

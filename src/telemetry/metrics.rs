@@ -30,6 +30,7 @@ pub struct Metrics {
     sessions_ended: IntCounterVec,
     loops: IntCounterVec,
     phone_button_failures: IntCounterVec,
+    pushes: IntCounterVec,
     wechat_calls: IntCounterVec,
     wechat_duration: HistogramVec,
     wechat_refusals: IntCounterVec,
@@ -133,6 +134,7 @@ impl Metrics {
             sessions_ended: make.counters(SESSIONS_ENDED, &["reason"])?,
             loops: make.counters(LOOPS, &["code"])?,
             phone_button_failures: make.counters(PHONE_BUTTON_FAILURES, &["cause"])?,
+            pushes: make.counters(PUSHES, &["connection", "result"])?,
             wechat_calls: make.counters(WECHAT_CALLS, &["endpoint", "outcome"])?,
             wechat_duration: make.histograms(WECHAT_DURATION, &["endpoint"], LATENCIES)?,
             wechat_refusals: make.counters(WECHAT_REFUSALS, &["endpoint", "errcode"])?,
@@ -264,6 +266,11 @@ impl Metrics {
     /// A phone reported that WeChat's button gives no number, for the installation's fault.
     pub fn phone_button_failed(&self, cause: &'static str) {
         self.phone_button_failures.with_label_values(&[cause]).inc();
+    }
+
+    /// WeChat sent a message to a service account; what became of it.
+    pub fn pushed(&self, connection: &str, result: &'static str) {
+        self.pushes.with_label_values(&[connection, result]).inc();
     }
 
     /// WeChat was called; both words are of ours.
@@ -469,6 +476,10 @@ const LOOPS: Name = (
 const PHONE_BUTTON_FAILURES: Name = (
     "menshen_phone_button_failures_total",
     "Phones that WeChat gave no number for the installation's fault, by cause",
+);
+const PUSHES: Name = (
+    "menshen_push_messages_total",
+    "Messages of WeChat to service accounts by connection and result",
 );
 const WECHAT_CALLS: Name = (
     "menshen_wechat_calls_total",

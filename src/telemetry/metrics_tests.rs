@@ -14,6 +14,7 @@ fn exercised() -> Metrics {
     metrics.sessions_ended("logout", 1);
     metrics.loop_explained("loop_cookie");
     metrics.phone_button_failed("not_declared");
+    metrics.pushed("follow", "asked");
     metrics.wechat_called("jscode2session", "success", Duration::from_millis(80));
     metrics.wechat_refused("jscode2session", Some(40029));
     let resting = RestingCall {

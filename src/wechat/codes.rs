@@ -168,7 +168,9 @@ const SNS: &[Endpoint] = &[Endpoint::CodeToSession, Endpoint::OauthToken, Endpoi
 /// The call that draws codes, whose quota is one of a minute.
 const DRAWN: &[Endpoint] = &[Endpoint::UnlimitedCode];
 /// The calls that no person makes: what is counted is the account alone.
-const OF_THE_APP: &[Endpoint] = &[Endpoint::UnlimitedCode, Endpoint::Quota];
+const OF_THE_APP: &[Endpoint] = &[Endpoint::UnlimitedCode, Endpoint::Quota, Endpoint::AccountCode];
+/// What only a service account is asked.
+const SERVICE: &[Endpoint] = &[Endpoint::AccountCode, Endpoint::Follower];
 const ANY: &[Endpoint] = &[];
 
 /// Every code that the endpoints of [`Endpoint`] are known to give.
@@ -190,6 +192,9 @@ pub static ERROR_CODES: &[ErrorCode] = &[
          to pass on a number that is not theirs."),
     row(40003..=40003, PROFILE, "invalid_openid", Class::PersonRefused, Pause::None,
         "The grant belongs to another person than the one who is asked about. Seen often: report it with the rid."),
+    row(40003..=40003, SERVICE, "invalid_openid", Class::Misconfigured, Pause::None,
+        "The openid belongs to another account. Check that app_id is the service account whose messages are pushed to \
+         this connection."),
     row(40003..=40003, ANY, "invalid_openid", Class::Misconfigured, Pause::None,
         "The openid belongs to another AppID. Check that app_id is the mini program that the page opens."),
     // Whoever holds a phone can send the phone code of a mini program of their own: never a reason to pause.
@@ -296,6 +301,9 @@ pub static ERROR_CODES: &[ErrorCode] = &[
          verified service account (official-account-web)."),
     row(48001..=48001, PROFILE, "scope_missing", Class::PersonRefused, Pause::None,
         "The grant does not cover the profile: it was made on a snapshot page, or with snsapi_base."),
+    row(48001..=48001, SERVICE, "api_unauthorised", Class::Misconfigured, Pause::Minute,
+        "This account may not make codes with a scene, or may not ask about its followers. Both need a verified \
+         service account (服务号): check that app_id is one."),
     row(48001..=48001, ANY, "api_unauthorised", Class::Misconfigured, Pause::Minute,
         "This account may not make this call. The phone number needs a verified mini program of an organisation; \
          check that app_id is a mini program and not a service account."),

@@ -23,6 +23,10 @@ pub enum Endpoint {
     OauthToken,
     /// `GET /sns/userinfo` (snsUserInfo).
     UserInfo,
+    /// `POST /cgi-bin/qrcode/create` (createQRCode of a service account).
+    AccountCode,
+    /// `GET /cgi-bin/user/info` (getUserInfo of a service account).
+    Follower,
 }
 
 /// How one exchange with WeChat ended, for metrics.
@@ -66,7 +70,7 @@ pub(crate) struct Unobserved;
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::StableToken,
         Self::CodeToSession,
         Self::PhoneNumber,
@@ -74,6 +78,8 @@ impl Endpoint {
         Self::Quota,
         Self::OauthToken,
         Self::UserInfo,
+        Self::AccountCode,
+        Self::Follower,
     ];
 
     /// Name in logs and metric labels, as WeChat calls it.
@@ -86,6 +92,8 @@ impl Endpoint {
             Self::Quota => "quota/get",
             Self::OauthToken => "oauth2_access_token",
             Self::UserInfo => "snsuserinfo",
+            Self::AccountCode => "qrcode/create",
+            Self::Follower => "user/info",
         }
     }
 
@@ -99,6 +107,8 @@ impl Endpoint {
             Self::Quota => "/cgi-bin/openapi/quota/get",
             Self::OauthToken => "/sns/oauth2/access_token",
             Self::UserInfo => "/sns/userinfo",
+            Self::AccountCode => "/cgi-bin/qrcode/create",
+            Self::Follower => "/cgi-bin/user/info",
         }
     }
 
@@ -111,7 +121,9 @@ impl Endpoint {
             | Self::PhoneNumber
             | Self::Quota
             | Self::OauthToken
-            | Self::UserInfo => JSON_LIMIT,
+            | Self::UserInfo
+            | Self::AccountCode
+            | Self::Follower => JSON_LIMIT,
         }
     }
 }

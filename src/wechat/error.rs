@@ -387,9 +387,12 @@ mod tests {
                         Class::CodeRefused => match endpoint {
                             Endpoint::CodeToSession | Endpoint::OauthToken => Outcome::CodeInvalid,
                             Endpoint::PhoneNumber => Outcome::PhoneCodeInvalid,
-                            Endpoint::StableToken | Endpoint::UnlimitedCode | Endpoint::Quota | Endpoint::UserInfo => {
-                                Outcome::Misconfigured
-                            }
+                            Endpoint::StableToken
+                            | Endpoint::UnlimitedCode
+                            | Endpoint::Quota
+                            | Endpoint::UserInfo
+                            | Endpoint::AccountCode
+                            | Endpoint::Follower => Outcome::Misconfigured,
                         },
                         Class::PersonRefused => Outcome::RefusedPerson,
                         Class::Misconfigured | Class::Unknown => Outcome::Misconfigured,

@@ -16,6 +16,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::account::{SECOND_APP, plan_of_two};
+use crate::support::browser::picture_of;
+use crate::support::picture::read_svg;
 use crate::support::process::{Process, free_port};
 use crate::support::upstream::Upstream;
 use crate::support::world::{PUBLIC_HOST, install_crypto};
@@ -197,6 +199,75 @@ async fn a_stranger_scans_the_code_on_the_screen_and_is_greeted_by_name() {
         "identity headers and a verified assertion"
     );
     client.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_follows_the_account_and_confirms_on_the_page_that_it_links_to() {
+    let demo = start(
+        env!("CARGO_BIN_EXE_menshen"),
+        &["demo", "--listen", "127.0.0.1:0"],
+        "http://",
+    )
+    .await;
+    let mut words = demo.said.split_whitespace();
+    let address = words.find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let driver = start("chromedriver", &["--port=0"], "started successfully on port").await;
+    let client = browser(&driver).await;
+
+    let tab = format!("{address}.menshen/login?connection=follow&rd=/reports?q=1");
+    client.goto(&tab).await.unwrap();
+    let code = wait_for(&client, "#code").await;
+    // Menshen draws it as SVG, with round modules that the reader of these tests does not take off a screen.
+    let drawn = picture_of(&code.attr("src").await.unwrap().unwrap());
+    let account = read_svg(&String::from_utf8(drawn).unwrap());
+    picture(&client, "account-tab").await;
+    let page = client.window().await.unwrap();
+
+    let phone = client.new_window(true).await.unwrap().handle;
+    client.switch_to_window(phone.clone()).await.unwrap();
+    client.set_window_size(390, 844).await.unwrap();
+    client.goto(&account).await.unwrap();
+    click(&client, "Li Lei").await;
+    let link = wait_for(&client, ".chat .account a").await;
+    picture(&client, "account-chat").await;
+    link.click().await.unwrap();
+    wait_for(&client, "#gate[data-state=ask]").await;
+    let here = client.current_url().await.unwrap();
+    assert_eq!(here.path(), "/.menshen/connections/follow/confirm");
+    assert_eq!(here.fragment(), None, "the handle has left the address");
+    let facts = text_of(&client, "#facts").await;
+    assert!(facts.contains("127.0.0.1") && facts.contains("Chrome"), "{facts}");
+    picture(&client, "account-confirm").await;
+    // Again by a reload, which WeChat does when it was in the background.
+    client.refresh().await.unwrap();
+    wait_for(&client, "#gate[data-state=ask]").await;
+
+    client.switch_to_window(page.clone()).await.unwrap();
+    wait_for(&client, "[data-state=scanned]").await;
+    picture(&client, "account-scanned").await;
+    let number = text_of(&client, "#number").await;
+    client.switch_to_window(phone).await.unwrap();
+    click(&client, number.trim()).await;
+    wait_for(&client, "#gate[data-state=done]").await;
+    picture(&client, "account-done").await;
+
+    client.switch_to_window(page).await.unwrap();
+    let arrived = format!("{address}reports?q=1").parse().unwrap();
+    client.wait().at_most(PATIENCE).for_url(&arrived).await.unwrap();
+    let shown = client.source().await.unwrap();
+    assert!(
+        shown.contains("wechat_official_account"),
+        "who they are is in the assertion"
+    );
+    client.close().await.unwrap();
+}
+
+/// Keeps what is on the screen where somebody wants to look at it.
+async fn picture(client: &Client, name: &str) {
+    if let Some(directory) = std::env::var_os("MENSHEN_SCREENSHOTS") {
+        let file = std::path::Path::new(&directory).join(format!("{name}.png"));
+        std::fs::write(file, client.screenshot().await.unwrap()).unwrap();
+    }
 }
 
 /// An account with a password in the store of a gateway that runs.

@@ -1,7 +1,7 @@
 //! `menshen doctor` against the real parts: each fault makes the right question red, with what to do about it.
 
 use futures_util::future::join_all;
-use menshen::sandbox::{Effect, Endpoint, Fault};
+use menshen::sandbox::{Effect, Endpoint, Fault, SERVICE_APP};
 use menshen::wechat::{self, ErrorCode, PhoneFault};
 use serde_json::{Value, json};
 
@@ -192,6 +192,63 @@ async fn every_error_code_of_wechat_is_told_with_its_remedy() {
         }))
         .await;
     }
+}
+
+/// With a service account, whose followers are asked about.
+fn with_account(plan: Plan) -> Plan {
+    let token = "MenshenSandboxToken01";
+    let key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+    let secret = "0123456789abcdef0123456789abcdef";
+    plan.append(&format!(
+        "[[connections]]\nid = \"follow\"\nkind = \"official-account-qr\"\napp_id = \"{SERVICE_APP}\"\n\
+         app_secret = \"{secret}\"\nopen_platform = \"corp\"\ntoken = \"{token}\"\nencoding_aes_key = \"{key}\"\n"
+    ))
+    .wechat(|config| {
+        let account = config.apps.iter_mut().find(|app| app.app_id.as_str() == SERVICE_APP);
+        account.unwrap().secret = secret.into();
+    })
+}
+
+#[tokio::test]
+async fn a_service_account_is_asked_for_its_permissions_and_its_address() {
+    let (world, _process) = with_account(World::plan()).start_process().await;
+    for secret in ["MenshenSandboxToken01", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"] {
+        world.keep_secret(secret);
+    }
+    let said = doctor(&world).await;
+    for (check, subject) in [
+        ("credentials", "follow"),
+        ("account_code", "follow"),
+        ("follower", "follow"),
+        ("push_address", "/.menshen/connections/follow/push"),
+    ] {
+        assert_eq!(said.verdict(check, subject), "ok", "{check}: {:#}", said.report);
+    }
+    assert_eq!(said.verdict("quota", "qrcode/create"), "ok");
+    let told = said.report.to_string();
+    assert!(!told.contains("signature="), "{told}");
+
+    world
+        .sandbox
+        .inject(Fault::once(Endpoint::AccountCode, Effect::Error(48001)).times(9));
+    world
+        .sandbox
+        .inject(Fault::once(Endpoint::Follower, Effect::Error(48001)).times(9));
+    let said = doctor(&world).await;
+    for check in ["account_code", "follower"] {
+        let finding = said.one(check, "follow");
+        assert_eq!(finding["verdict"], "fail");
+        assert!(
+            finding["remedy"].as_str().unwrap().contains("verified service account"),
+            "{finding}"
+        );
+    }
+    // Another token here than at the gateway that answers.
+    let text = world.text().replace("MenshenSandboxToken01", "MenshenSandboxToken02");
+    std::fs::write(world.configuration(), text).unwrap();
+    let said = doctor(&world).await;
+    let finding = said.one("push_address", "/push");
+    assert_eq!(finding["verdict"], "fail", "{finding}");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ mod login;
 mod mini_program;
 mod no_script;
 mod nodes;
+mod official_account;
 mod operations;
 mod people;
 mod places;

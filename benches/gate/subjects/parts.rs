@@ -277,6 +277,7 @@ fn pages() -> Vec<Subject> {
         in_wechat: false,
         mobile: false,
         switching: false,
+        by_message: false,
         connecting: None,
         simulated_phone_url: None,
     };

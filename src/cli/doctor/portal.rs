@@ -12,8 +12,9 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::config::Settings;
-use crate::config::settings::{Algorithm, ConnectionKind, HostPattern, QrKind};
+use crate::config::settings::{Algorithm, Connection, ConnectionKind, HostPattern, OfficialAccountQr, QrKind};
 use crate::telemetry::clock::Clock;
+use crate::wechat::PushDoor;
 
 use super::SharedState;
 use super::certificates::Validity;
@@ -28,6 +29,8 @@ pub(super) enum Visit {
     Wildcard { pattern: String },
     /// A file that WeChat asks for.
     File { address: Url, content: String },
+    /// Where WeChat pushes a service account's messages to, asked as WeChat asks when the address is entered.
+    Push { address: Url, asked: Url, echo: String },
     /// What other scanners than WeChat are shown.
     LinkPrefix {
         prefix: Url,
@@ -111,6 +114,9 @@ pub(super) fn visits(settings: &Settings) -> Vec<Visit> {
     };
     visits.extend(beside(public));
     for connection in &settings.connections {
+        if let ConnectionKind::OfficialAccountQr(account) = &connection.kind {
+            visits.extend(push(settings, connection, account));
+        }
         let ConnectionKind::MiniprogramQr(kind) = &connection.kind else {
             continue;
         };
@@ -131,13 +137,35 @@ pub(super) fn visits(settings: &Settings) -> Vec<Visit> {
     visits
 }
 
+/// WeChat's question if the address is the account's, signed with its token.
+fn push(settings: &Settings, connection: &Connection, account: &OfficialAccountQr) -> Option<Visit> {
+    let door = PushDoor::new(account, &connection.app_id).ok()?;
+    let address = format!("{}/.menshen/connections/{}/push", settings.issuer(), connection.id);
+    let address = Url::parse(&address).ok()?;
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    let [echo, nonce] = [&random[..8], &random[8..]].map(|bytes| {
+        let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        number.to_string()
+    });
+    let time = Clock::default().now().to_string();
+    let mut asked = address.clone();
+    asked
+        .query_pairs_mut()
+        .append_pair("signature", &door.sign_handshake(&time, &nonce))
+        .append_pair("timestamp", &time)
+        .append_pair("nonce", &nonce)
+        .append_pair("echostr", &echo);
+    Some(Visit::Push { address, asked, echo })
+}
+
 impl Visit {
     /// How the report names it.
     pub(super) fn subject(&self) -> String {
         match self {
             Self::Keys { origin, .. } => origin.origin().ascii_serialization(),
             Self::Wildcard { pattern } => pattern.clone(),
-            Self::File { address, .. } => address.to_string(),
+            Self::File { address, .. } | Self::Push { address, .. } => address.to_string(),
             Self::LinkPrefix { prefix, .. } => prefix.to_string(),
         }
     }
@@ -199,6 +227,23 @@ impl Visitor {
                     subject,
                     format!("{} and not the file", answer.said()),
                     "Have the proxy in front send this path to Menshen, and compare server.verification_files.",
+                ),
+                Err(unreached) => unreached.finding(&subject),
+            }],
+            Visit::Push { asked, echo, .. } => vec![match self.get(asked).await {
+                Ok(answer) if answer.status == StatusCode::OK && answer.body == echo.as_bytes() => Finding::ok(
+                    GROUP,
+                    "push_address",
+                    subject,
+                    "the account's server answers here; whether WeChat reaches it, only its console shows",
+                ),
+                Ok(answer) => Finding::fail(
+                    GROUP,
+                    "push_address",
+                    subject,
+                    format!("{} and not the echo", answer.said()),
+                    "Have the proxy in front send this path to Menshen with its query and the visitor's Host; every node \
+                     needs this connection with the same token, and a right clock.",
                 ),
                 Err(unreached) => unreached.finding(&subject),
             }],

@@ -2,7 +2,7 @@
 //! numbers, and has calls left today.
 //!
 //! Nothing is spent: the token call hands out the token that the gateways use, codes are invented and refused, and one
-//! picture of the minute's 5,000 is drawn. A call with an invented code that is refused *for its code* shows that
+//! picture of the minute's 5,000 is drawn, or one of the day's 100,000 codes of a service account is made. A call with an invented code that is refused *for its code* shows that
 //! everything before the code is right.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,8 @@ use crate::config::settings::{Connection, ConnectionKind, EnvVersion, PhonePolic
 use crate::portal::is_of_wechat;
 use crate::store::PhoneFailure;
 use crate::wechat::{
-    CallQuota, Class, Endpoint, MiniProgram, Observer, PhoneFault, Transport, TransportError, UnlimitedCode,
-    WechatError,
+    CallQuota, Class, Endpoint, MiniProgram, Observer, PhoneFault, ServiceAccount, Transport, TransportError,
+    UnlimitedCode, WechatError,
 };
 
 use super::SharedState;
@@ -99,6 +99,7 @@ impl App<'_> {
         findings.extend(self.ask_for_people(&client, token.is_ok()).await);
         if token.is_ok() {
             findings.extend(self.ask_with_token(&client).await);
+            findings.extend(self.ask_of_account(&dates).await);
         } else {
             findings.push(Finding::unchecked(
                 GROUP,
@@ -191,6 +192,45 @@ impl App<'_> {
         codes.into_iter().flatten().chain(phone).chain(quotas).collect()
     }
 
+    /// Whether a service account may make its codes, and may tell who its followers are.
+    async fn ask_of_account(&self, dates: &Arc<Dates>) -> Vec<Finding> {
+        let mut own = self.connections.iter();
+        let Some(connection) = own.find(|connection| is_official_account(connection)) else {
+            return Vec::new();
+        };
+        let Ok(transport) = Transport::new(&self.settings.wechat) else {
+            return Vec::new();
+        };
+        let transport = transport.observed_by(Arc::clone(dates) as Arc<dyn Observer>);
+        let (app_id, secret) = (connection.app_id.as_str(), connection.app_secret.clone());
+        let account = ServiceAccount::new(Arc::new(transport), app_id, secret);
+        let id = &connection.id;
+        let mut findings = vec![match account.scene_code(INVENTED_SCENE, SHORTEST_CODE).await {
+            Ok(_) => Finding::ok(GROUP, "account_code", id, "WeChat makes codes with a scene"),
+            Err(error) => refused("account_code", id, &error),
+        }];
+        if connection.open_platform.is_none() {
+            return findings;
+        }
+        findings.push(match account.follower(INVENTED_OPENID).await {
+            Err(error) if error.code() == Some(NOBODYS_OPENID) => Finding::ok(
+                GROUP,
+                "follower",
+                id,
+                "WeChat answers who follows: an invented person is refused as that",
+            ),
+            Err(error) => refused("follower", id, &error),
+            Ok(_) => Finding::fail(
+                GROUP,
+                "follower",
+                id,
+                "an invented person was accepted: whoever answers is not WeChat",
+                "Correct api_base of [wechat] at once, and see who answers there.",
+            ),
+        });
+        findings
+    }
+
     fn judge_invented(&self, check: &'static str, answer: &Result<(), WechatError>, well: &str) -> Finding {
         let subject = self.subject();
         match answer {
@@ -219,6 +259,13 @@ impl App<'_> {
         }
         if self.connections.iter().any(|connection| wants_phone(connection)) {
             metered.push(Endpoint::PhoneNumber);
+        }
+        if self
+            .connections
+            .iter()
+            .any(|connection| is_official_account(connection))
+        {
+            metered.push(Endpoint::AccountCode);
         }
         metered
     }
@@ -385,6 +432,10 @@ fn is_mini_program(connection: &Connection) -> bool {
     )
 }
 
+fn is_official_account(connection: &Connection) -> bool {
+    matches!(connection.kind, ConnectionKind::OfficialAccountQr(_))
+}
+
 fn draws_codes(connection: &Connection) -> bool {
     matches!(&connection.kind, ConnectionKind::MiniprogramQr(kind) if matches!(kind.qr, QrKind::Wxacode { .. }))
 }
@@ -399,6 +450,11 @@ const GROUP: Group = Group::Wechat;
 const OF_ADDRESS: [i64; 4] = [40164, 89503, 89506, 89507];
 
 const PAGE_UNKNOWN: i64 = 41030;
+
+const NOBODYS_OPENID: i64 = 40003;
+
+/// Seconds that a code lives which nobody sees.
+const SHORTEST_CODE: u64 = 60;
 
 /// What nobody's phone sends.
 const INVENTED_CODE: &str = "menshen-doctor-invented-this-code";

@@ -7,8 +7,8 @@ use super::super::connection_tag::connection_tag;
 use super::super::host::matches;
 use super::super::reading::Reading;
 use super::super::settings::{
-    Association, Connection, ConnectionKind, EnvVersion, HostPattern, LONGEST_REDIRECT_HOST, PhonePolicy, QrKind,
-    Settings,
+    Association, Connection, ConnectionKind, EnvVersion, HostPattern, LONGEST_REDIRECT_HOST, PhonePolicy, PushMode,
+    QrKind, Settings,
 };
 use super::super::values::{is_loopback, is_lower_hex, is_sandbox_app_id};
 
@@ -20,6 +20,7 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
         check_one(reading, settings, index, connection);
     }
     check_link_prefixes(reading, settings);
+    check_pushes(reading, settings);
 }
 
 fn check_ids(reading: &mut Reading<'_>, settings: &Settings) {
@@ -163,7 +164,7 @@ fn check_one(reading: &mut Reading<'_>, settings: &Settings, index: usize, conne
         );
     }
     if connection.association == Association::Field
-        && !connection.kind.is_redirect()
+        && connection.kind.gets_phone()
         && connection.phone == PhonePolicy::Never
         && reading.sound(&key("phone"))
     {
@@ -299,6 +300,49 @@ fn check_link_prefixes(reading: &mut Reading<'_>, settings: &Settings) {
             );
         }
         seen.push((prefix, connection.app_id.clone()));
+    }
+}
+
+/// What WeChat sends to service accounts, and where it goes on.
+fn check_pushes(reading: &mut Reading<'_>, settings: &Settings) {
+    let account = |connection: &Connection| match &connection.kind {
+        ConnectionKind::OfficialAccountQr(account) => Some(account.clone()),
+        _ => None,
+    };
+    for (index, connection) in settings.connections.iter().enumerate() {
+        let Some(push) = account(connection) else { continue };
+        let key = |name: &str| format!("connections[{index}].{name}");
+        let mut earlier = settings.connections[..index].iter();
+        let twin = earlier.find(|other| other.app_id == connection.app_id && account(other).is_some());
+        if let Some(other) = twin.filter(|_| reading.sound(&key("app_id"))) {
+            reading.error(
+                &key("app_id"),
+                format!(
+                    "`{}` and `{}` are one service account, which pushes its messages to one address",
+                    other.id, connection.id
+                ),
+                "use one connection for both, or another account",
+            );
+        }
+        if push.push_mode == PushMode::Plain && reading.sound(&key("push_mode")) {
+            reading.warn(
+                &key("push_mode"),
+                "the signature of a plain message does not cover what it says: who can change one on its way logs in as \
+                 anybody",
+                "choose the safe mode in the account's server settings, and write push_mode = \"safe\"",
+            );
+        }
+        if let Some(relay) = push.relay_url.filter(|_| reading.sound(&key("relay_url"))) {
+            let public = &settings.server.public_url;
+            let own = relay.host_str() == public.host_str() && relay.path().starts_with("/.menshen/");
+            if own && reading.sound("server.public_url") {
+                reading.error(
+                    &key("relay_url"),
+                    format!("`{relay}` is the gateway's own address: messages would go round in circles"),
+                    "write the address of the program that answers the account's other messages, or remove it",
+                );
+            }
+        }
     }
 }
 

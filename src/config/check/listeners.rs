@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::reading::Reading;
 use super::super::settings::{Listen, Settings};
-use super::super::values::is_loopback;
+use super::super::values::{is_loopback, is_sandbox_app_id};
 
 pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
     if reading.sound("server.listen") {
@@ -181,10 +181,9 @@ fn check_public_url(reading: &mut Reading<'_>, settings: &Settings) {
     }
     if url.port().is_some() && !is_loopback(url) {
         // The mini program's list of request domains may name a port, the official account's server address may not.
-        let push = settings
-            .connections
-            .iter()
-            .any(|connection| connection.kind.as_str() == "official-account-qr");
+        let push = settings.connections.iter().any(|connection| {
+            connection.kind.as_str() == "official-account-qr" && !is_sandbox_app_id(&connection.app_id)
+        });
         if push && !matches!(url.port(), Some(80 | 443)) {
             reading.error(
                 "server.public_url",

@@ -54,8 +54,8 @@ fn read_connection(reading: &mut Reading<'_>, section: &Section<'_>) -> Connecti
         .unwrap_or(PhonePolicy::Never);
     let kind = read_kind(reading, section, kind);
     let association = read_association(reading, section);
-    if kind.is_redirect() {
-        refuse_what_needs_a_phone(reading, section, kind.as_str(), phone, &association);
+    if !kind.gets_phone() {
+        refuse_what_needs_a_phone(reading, section, &kind, phone, &association);
     }
     Connection {
         id: section.parse(reading, "id", parse_connection_id).unwrap_or_default(),
@@ -67,21 +67,22 @@ fn read_connection(reading: &mut Reading<'_>, section: &Section<'_>) -> Connecti
         callback_url: section
             .parse(reading, "callback_url", parse_callback_url)
             .unwrap_or_default(),
-        phone: if kind.is_redirect() { PhonePolicy::Never } else { phone },
+        phone: if kind.gets_phone() { phone } else { PhonePolicy::Never },
         login_only: section.flag(reading, "login_only"),
         association,
         kind,
     }
 }
 
-/// WeChat tells a browser no phone number, and where there is no ticket nobody can be asked at one.
+/// WeChat tells a browser and a chat no phone number, and where there is no ticket nobody can be asked at one.
 fn refuse_what_needs_a_phone(
     reading: &mut Reading<'_>,
     section: &Section<'_>,
-    kind: &str,
+    kind: &ConnectionKind,
     phone: PhonePolicy,
     association: &Association,
 ) {
+    let (asks, kind) = (!kind.is_redirect(), kind.as_str());
     if section.has("phone") && phone != PhonePolicy::Never {
         reading.error(
             &section.key("phone"),
@@ -96,6 +97,7 @@ fn refuse_what_needs_a_phone(
             "write \"none\"; with the same `open_platform` as a mini program's connection, people are known by their \
              unionid",
         ),
+        Association::Ask { .. } if asks => return,
         Association::Ask { .. } => (
             "`association = \"ask\"` asks while a phone waits, and here none does",
             "write \"none\"; add login_only = true to keep strangers out",
@@ -221,7 +223,7 @@ fn read_official_account(reading: &mut Reading<'_>, section: &Section<'_>) -> Of
         encoding_aes_key,
         push_mode,
         relay_url: section.parse(reading, "relay_url", parse_http_url),
-        greeting: section.text(reading, "greeting"),
+        greeting: section.parse(reading, "greeting", parse_greeting),
     }
 }
 
@@ -410,6 +412,19 @@ fn parse_callback_url(text: &str) -> Result<String, Fault> {
     }
     Ok(url.to_string())
 }
+
+/// WeChat cuts texts of more than 2,048 bytes off, and the link has to fit as well.
+fn parse_greeting(text: &str) -> Result<String, Fault> {
+    if text.len() > LONGEST_GREETING {
+        return Err(Fault::new(
+            format!("the greeting has {} bytes, and {LONGEST_GREETING} fit", text.len()),
+            "write less: the message also says what is asked, and has the link",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+const LONGEST_GREETING: usize = 1_000;
 
 fn parse_original_id(text: &str) -> Result<String, Fault> {
     if text

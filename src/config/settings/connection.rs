@@ -194,6 +194,11 @@ impl ConnectionKind {
         matches!(self, Self::WebsiteQr { .. } | Self::OfficialAccountWeb { .. })
     }
 
+    /// Whether WeChat tells this kind phone numbers: mini programs have a button for that.
+    pub fn gets_phone(&self) -> bool {
+        matches!(self, Self::MiniprogramQr(_) | Self::MiniprogramLaunch(_))
+    }
+
     /// The name in the configuration.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -49,6 +49,14 @@ pub(super) fn account_stylesheet_url() -> &'static str {
     &FILES[3].url
 }
 
+pub(super) fn confirm_script_url() -> &'static str {
+    &FILES[4].url
+}
+
+pub(super) fn confirm_stylesheet_url() -> &'static str {
+    &FILES[5].url
+}
+
 struct File {
     text: String,
     media_type: &'static str,
@@ -92,7 +100,7 @@ fn shorten(source: &str) -> String {
     text
 }
 
-static FILES: LazyLock<[File; 4]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 6]> = LazyLock::new(|| {
     [
         File::new(
             "portal",
@@ -113,6 +121,18 @@ static FILES: LazyLock<[File; 4]> = LazyLock::new(|| {
             "text/css; charset=utf-8",
             include_str!("assets/account.css"),
         ),
+        File::new(
+            "confirm",
+            "js",
+            "text/javascript; charset=utf-8",
+            include_str!("assets/confirm.js"),
+        ),
+        File::new(
+            "confirm",
+            "css",
+            "text/css; charset=utf-8",
+            include_str!("assets/confirm.css"),
+        ),
     ]
 });
 
@@ -132,6 +152,8 @@ mod tests {
             (script_url(), "text/javascript"),
             (icon_url(), "image/svg+xml"),
             (account_stylesheet_url(), "text/css"),
+            (confirm_script_url(), "text/javascript"),
+            (confirm_stylesheet_url(), "text/css"),
         ] {
             let asset = asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap();
             assert!(asset.media_type.starts_with(media_type));
@@ -161,8 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn no_text_of_the_script_spans_lines() {
-        for line in include_str!("assets/login.js").lines() {
+    fn no_text_of_a_script_spans_lines() {
+        let scripts = [include_str!("assets/login.js"), include_str!("assets/confirm.js")];
+        for line in scripts.iter().flat_map(|script| script.lines()) {
             assert_eq!(line.matches('`').count() % 2, 0, "{line}");
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
+use crate::portal::texts::chat::{chat, chat_words};
 use crate::portal::texts::connect::connect;
 use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill, frame_detail, frame_title};
 
@@ -40,6 +41,8 @@ pub struct LoginPage<'a> {
     pub switching: bool,
     /// The sandbox's phone for this ticket, if there is one. A ticket id in it is replaced when the code is renewed.
     pub simulated_phone_url: Option<&'a str>,
+    /// Who scans is told by a service account in the chat, instead of a mini program that opens.
+    pub by_message: bool,
     /// It connects a further WeChat account instead of logging in.
     pub connecting: Option<Connecting<'a>>,
 }
@@ -141,7 +144,7 @@ impl LoginPage<'_> {
                 fill(texts.script.time_left, &[Slot::Time(t.expires_in)])
             }),
             steps: connecting.as_ref().map_or_else(
-                || steps(&self.shell, self.way_name(), self.number_entry),
+                || steps(&self.shell, self.way_name(), self.by_message, self.number_entry),
                 |words| words.steps(texts, self.number_entry),
             ),
             connecting,
@@ -184,8 +187,16 @@ impl LoginPage<'_> {
         }
     }
 
+    fn script_texts(&self, texts: &'static Texts) -> ScriptTexts {
+        if self.by_message {
+            chat_words(texts.script, self.shell.locale)
+        } else {
+            texts.script
+        }
+    }
+
     fn words(&self, texts: &'static Texts) -> (&'static str, &'static str) {
-        let script = &texts.script;
+        let script = &self.script_texts(texts);
         if self.connecting.is_some() {
             let own = connect(self.shell.locale);
             return (own.pending, own.pending_detail);
@@ -203,7 +214,7 @@ impl LoginPage<'_> {
     fn config(&self, texts: &'static Texts, ticket: TicketView<'_>) -> String {
         let words = ScriptTexts {
             scanned: scanned(texts, self.number_entry),
-            ..texts.script
+            ..self.script_texts(texts)
         };
         let mut problems: BTreeMap<_, _> = SHOWN_BY_SCRIPT
             .map(|code| (code.as_str(), texts.problem(code)))
@@ -310,17 +321,20 @@ pub(super) fn heading(shell: &Shell<'_>) -> String {
 }
 
 /// What to do, in three steps; the second is the one that defeats a relayed code.
-pub(super) fn steps(shell: &Shell<'_>, way: &str, entry: Option<NumberEntry>) -> [String; 3] {
+pub(super) fn steps(shell: &Shell<'_>, way: &str, by_message: bool, entry: Option<NumberEntry>) -> [String; 3] {
     let texts = &shell.texts().page;
-    let first = match way {
-        "press" => texts.step_press,
-        "open" => texts.step_open,
-        _ => texts.step_scan,
+    let own = chat(shell.locale);
+    let (first, second) = match (by_message, way) {
+        (true, "press") => (own.step_press, own.step_check),
+        (true, _) => (own.step_scan, own.step_check),
+        (false, "press") => (texts.step_press, texts.step_check),
+        (false, "open") => (texts.step_open, texts.step_check),
+        (false, _) => (texts.step_scan, texts.step_check),
     };
     let host = shell.site.map_or(shell.title, |site| site.host);
     [
         first.to_owned(),
-        fill(texts.step_check, &[Slot::Host(host)]),
+        fill(second, &[Slot::Host(host)]),
         last_step(texts, entry).to_owned(),
     ]
 }
@@ -355,7 +369,7 @@ pub(super) fn ticket_url(id: &str) -> String {
     format!("/.menshen/tickets/{}", utf8_percent_encode(id, ID_ESCAPED))
 }
 
-fn script_json(value: &impl Serialize) -> String {
+pub(super) fn script_json(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value).unwrap_or_else(|error| {
         tracing::error!(%error, "page configuration not serialised");
         String::from("{}")

@@ -11,6 +11,7 @@
 mod account;
 mod assets;
 mod bind;
+mod confirm;
 mod connecting;
 mod login;
 mod notices;
@@ -21,6 +22,8 @@ mod ticket;
 pub use account::{AccountNote, AccountPage, Connectable, IdentityView, Moment, PersonView, SignInView};
 pub use assets::{ASSET_PREFIX, Asset, asset};
 pub use bind::RefusedForm;
+pub use confirm::ConfirmPage;
+pub(super) use confirm::confirm_url;
 pub use connecting::Connecting;
 pub(super) use login::page_url;
 pub use login::{LoginPage, Tab, TicketView, Way};

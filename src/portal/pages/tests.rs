@@ -59,6 +59,7 @@ fn login<'a>(locale: Locale, text: &'a str, tabs: &'a [Tab<'a>]) -> LoginPage<'a
         mobile: true,
         switching: false,
         simulated_phone_url: Some(text),
+        by_message: false,
         connecting: None,
     }
 }
@@ -81,6 +82,7 @@ fn ticket_page<'a>(locale: Locale, text: &'a str, state: TicketState<'a>) -> Tic
         number_entry: Some(NumberEntry::Choose),
         in_wechat: false,
         simulated_phone_url: Some(text),
+        by_message: false,
         connecting: None,
     }
 }
@@ -168,6 +170,12 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
             ..login
         }
         .render(),
+        LoginPage {
+            by_message: true,
+            ..login
+        }
+        .render(),
+        ConfirmPage { shell, account: text }.render(),
         LogoutPage {
             shell,
             name,
@@ -315,6 +323,46 @@ fn every_element_and_text_that_the_script_uses_exists() {
     let initial = |name: &str| name.starts_with("pending");
     for name in texts.keys().filter(|name| !initial(name)) {
         assert!(used.contains(name), "unused text {name}");
+    }
+}
+
+#[test]
+fn every_element_and_text_that_the_confirm_page_uses_exists() {
+    let source = include_str!("assets/confirm.js");
+    let html = ConfirmPage {
+        shell: shell(Locale::En, "x"),
+        account: "x",
+    }
+    .render();
+    let texts = config(&html)["texts"].as_object().unwrap().clone();
+    for id in source.split("$(\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(html.contains(&format!(" id=\"{id}\"")), "no element {id}");
+    }
+    let names: std::collections::BTreeSet<_> = source
+        .split("texts.")
+        .skip(1)
+        .map(|rest| {
+            rest.split(|c: char| !c.is_ascii_alphabetic() && c != '_')
+                .next()
+                .unwrap()
+        })
+        .collect();
+    for name in &names {
+        assert!(texts.contains_key(*name), "no text {name}");
+    }
+    // The template's own.
+    let own = ["title", "no_script", "no_script_detail"];
+    for name in texts.keys().filter(|name| !own.contains(&name.as_str())) {
+        assert!(names.contains(name.as_str()), "unused text {name}");
+    }
+    for page in LOCALES.map(|locale| {
+        ConfirmPage {
+            shell: shell(locale, "x"),
+            account: "x",
+        }
+        .render()
+    }) {
+        assert!(page.len() < 16_000, "{}", page.len());
     }
 }
 

@@ -5,6 +5,7 @@ use askama::Template;
 use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
 
+use crate::portal::texts::chat::chat_words;
 use crate::portal::texts::connect::connect;
 use crate::portal::texts::{PageTexts, Slot, fill};
 
@@ -32,6 +33,8 @@ pub struct TicketPage<'a> {
     pub in_wechat: bool,
     /// The sandbox's phone for this ticket, if there is one.
     pub simulated_phone_url: Option<&'a str>,
+    /// Who scans is told by a service account in the chat, instead of a mini program that opens.
+    pub by_message: bool,
     /// It connects a further WeChat account instead of logging in.
     pub connecting: Option<Connecting<'a>>,
 }
@@ -117,7 +120,7 @@ impl TicketPage<'_> {
             new_code: connecting.as_ref().map_or(texts.script.new_code, |own| own.texts.back),
             simulated_phone_url: self.simulated_phone_url,
             steps: connecting.as_ref().map_or_else(
-                || steps(&self.shell, self.way_name(), self.number_entry),
+                || steps(&self.shell, self.way_name(), self.by_message, self.number_entry),
                 |own| own.steps(texts, self.number_entry),
             ),
             code_alt: connecting.as_ref().map_or_else(
@@ -171,7 +174,12 @@ impl TicketPage<'_> {
     fn words(&self) -> Words {
         let texts = self.shell.texts();
         let own = self.connecting.map(|_| connect(self.shell.locale));
-        let script = &own.map_or(texts.script, |own| connect_words(texts.script, own));
+        let script = if self.by_message {
+            chat_words(texts.script, self.shell.locale)
+        } else {
+            texts.script
+        };
+        let script = &own.map_or(script, |own| connect_words(script, own));
         let named = |with: &'static str, without: &'static str, name: Option<&str>| {
             name.map_or_else(|| without.to_owned(), |name| fill(with, &[Slot::Name(name)]))
         };

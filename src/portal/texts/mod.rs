@@ -6,6 +6,8 @@
 //! them; escaping is the template's business and happens afterwards.
 
 pub mod account;
+pub mod chat;
+pub mod confirm;
 pub mod connect;
 mod en;
 mod fill;

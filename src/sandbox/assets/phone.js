@@ -35,6 +35,8 @@ const actions = {
   remaining: () => Math.max(0, Math.round((phone.deadline - Date.now()) / 1000)),
 
   open(text) {
+    const account = accountCode(text);
+    if (account) return location.assign(account);
     const code = parse(text);
     if (!code) return show({ notice: { message: actions.text().code_unreadable } });
     start(code);
@@ -241,6 +243,16 @@ async function ask(address, body, type) {
     return { ok: response.ok, status: response.status, body: response.status === 204 ? {} : await response.json() };
   } catch {
     return { ok: false, status: 599, body: { error: { code: "sandbox_offline", message: actions.text().offline } } };
+  }
+}
+
+/// The address that a service account's code holds is a page of its own.
+function accountCode(text) {
+  try {
+    const address = new URL(text.trim());
+    return address.origin === location.origin && /^\/(q\/|chat$)/.test(address.pathname) ? address : null;
+  } catch {
+    return null;
   }
 }
 

@@ -1,0 +1,911 @@
+//! Logins by a service account's code: the message that WeChat pushes, the link in the answer, the page behind it.
+
+use std::time::{Duration, Instant};
+
+use menshen::sandbox::{
+    AccountAct, Attempt, Effect, Endpoint, Fault, Push, PushMode, PushReply, PushSettings, SERVICE_APP,
+};
+use serde_json::{Value, json};
+
+use crate::support::browser::Events;
+use crate::support::phone::Phone;
+use crate::support::postgres::Postgres;
+use crate::support::upstream::{Upstream, answer as bytes_of};
+use crate::support::wire::Request;
+use crate::support::world::{PUBLIC_HOST, Plan, SITE};
+use crate::support::{Browser, World, browser::LoginPage};
+
+const ID: &str = "follow";
+const TOKEN: &str = "MenshenSandboxToken01";
+const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const WECHAT: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 \
+    MicroMessenger/8.0.50";
+
+/// With a service account as the only way into the site.
+fn plan(mode: PushMode, more: &str) -> Plan {
+    of(World::plan(), mode, more)
+}
+
+fn of(plan: Plan, mode: PushMode, more: &str) -> Plan {
+    let (word, key) = match mode {
+        PushMode::Plain => ("plain", String::new()),
+        PushMode::Compatible => ("compatible", format!("encoding_aes_key = \"{KEY}\"\n")),
+        PushMode::Safe => ("safe", format!("encoding_aes_key = \"{KEY}\"\n")),
+    };
+    let connection = format!(
+        "[[connections]]\nid = \"{ID}\"\nkind = \"official-account-qr\"\ndisplay_name = \"Account\"\n\
+         app_id = \"{SERVICE_APP}\"\napp_secret = \"{SECRET}\"\nopen_platform = \"corp\"\ntoken = \"{TOKEN}\"\n\
+         push_mode = \"{word}\"\n{key}{more}\n"
+    );
+    plan.append(&connection)
+        .set("sites.0.connections", vec![ID])
+        .set("branding.locale", "en")
+        .wechat(|config| {
+            for app in &mut config.apps {
+                app.open_platform = Some("corp".to_owned());
+                if app.app_id.as_str() == SERVICE_APP {
+                    app.secret = SECRET.into();
+                    app.push = Some(PushSettings {
+                        token: TOKEN.to_owned(),
+                        encoding_aes_key: KEY.to_owned(),
+                        ..PushSettings::new("/unused", mode)
+                    });
+                }
+            }
+        })
+}
+
+async fn world() -> World {
+    let world = plan(PushMode::Safe, "").start().await;
+    for secret in [TOKEN, KEY, SECRET] {
+        world.keep_secret(secret);
+    }
+    world
+}
+
+/// A push as WeChat's server sends it, before anybody looks at it.
+fn pushed(world: &World, attempt: &Attempt) -> Request {
+    let request = Request::post(&format!("/.menshen/connections/{ID}/push?{}", attempt.query))
+        .header("Host", &world.authority(PUBLIC_HOST))
+        .header("User-Agent", "Mozilla/4.0")
+        .header("Accept", "*/*")
+        .body("text/xml", attempt.body.as_bytes());
+    if world.is_https() {
+        request
+            .header("X-Forwarded-Proto", "https")
+            .header("X-Forwarded-For", "203.0.113.200")
+    } else {
+        request
+    }
+}
+
+fn act(world: &World, persona: &str, act: AccountAct<'_>) -> Push {
+    world.sandbox.account_act(SERVICE_APP, persona, act).unwrap()
+}
+
+/// One attempt at delivering a message, and what the person sees.
+async fn deliver(world: &World, push: &Push) -> PushReply {
+    let attempt = push.attempt(world.sandbox.now());
+    let answer = world.send(&pushed(world, &attempt)).await.expect(200);
+    push.read(&answer.body)
+}
+
+async fn scan(world: &World, persona: &str, scene: &str) -> PushReply {
+    let push = act(world, persona, AccountAct::Scan(scene));
+    deliver(world, &push).await
+}
+
+#[track_caller]
+fn text_of(reply: &PushReply) -> &str {
+    match reply {
+        PushReply::Text(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The link in an answer: the address of the page, and the handle behind it.
+#[track_caller]
+fn link_in(reply: &PushReply) -> (String, String) {
+    let text = text_of(reply);
+    let (_, rest) = text
+        .split_once("<a href=\"")
+        .unwrap_or_else(|| panic!("no link: {text}"));
+    let (url, _) = rest.split_once("\">").unwrap();
+    let (page, handle) = url.split_once('#').expect("the handle in the fragment");
+    (page.to_owned(), handle.to_owned())
+}
+
+/// The page behind the link, with the calls that its script makes.
+struct ConfirmPage<'w> {
+    phone: Phone<'w>,
+}
+
+impl<'w> ConfirmPage<'w> {
+    fn of(world: &'w World, persona: &str, reply: &PushReply) -> Self {
+        let mut phone = world.phone(persona);
+        phone.handle = Some(link_in(reply).1);
+        Self { phone }
+    }
+}
+
+/// A login page whose code was asked for, and its stream.
+async fn opened(browser: &mut Browser<'_>) -> (LoginPage, Events) {
+    let page = browser.open("/reports").await.login_page();
+    let events = browser.events(&page).await;
+    (page, events)
+}
+
+/// Logs a person in, as far as the answer of `redeem`.
+async fn log_in(world: &World, browser: &mut Browser<'_>, persona: &str) -> Value {
+    let (page, mut events) = opened(browser).await;
+    let reply = scan(world, persona, &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let confirm = ConfirmPage::of(world, persona, &reply);
+    confirm.phone.status().await.expect(200);
+    confirm.phone.confirm(number).await.expect(200);
+    events.until("confirmed").await;
+    browser.redeem(&page).await.expect(200).json()
+}
+
+#[tokio::test]
+async fn whoever_follows_and_whoever_scans_again_logs_in_in_every_mode() {
+    for mode in [PushMode::Safe, PushMode::Compatible, PushMode::Plain] {
+        let world = plan(mode, "").start().await;
+        let mut browser = world.browser();
+        let (page, mut events) = opened(&mut browser).await;
+        assert_eq!(world.sandbox.calls(Endpoint::AccountCode), 1, "one call for the code");
+        assert!(page.picture_address().starts_with("data:image/svg+xml"), "drawn here");
+
+        // Follows for the first time.
+        let push = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+        assert!(push.xml.contains("qrscene_"), "{}", push.xml);
+        let reply = deliver(&world, &push).await;
+        let number = events.until("scanned").await["number"].as_i64().unwrap();
+        let said = text_of(&reply);
+        assert!(said.contains("Sign in to Wiki (wiki.test)?"), "{mode:?} {said}");
+        let (address, _) = link_in(&reply);
+        assert_eq!(
+            address,
+            format!("{}/.menshen/connections/{ID}/confirm", world.origin(PUBLIC_HOST))
+        );
+
+        let confirm = ConfirmPage::of(&world, "lilei", &reply);
+        let shown = confirm.phone.status().await.expect(200).json();
+        assert_eq!(
+            (&shown["site"]["host"], &shown["phone"]),
+            (&json!(SITE), &json!("never"))
+        );
+        assert_eq!(shown["choices"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            confirm.phone.confirm(number).await.expect(200).json()["outcome"],
+            "confirmed"
+        );
+        events.until("confirmed").await;
+        assert_eq!(browser.redeem(&page).await.expect(200).json()["redirect"], "/reports");
+        browser.open("/reports").await.expect(200);
+        let me = browser.fetch("GET", "/.menshen/userinfo").await.expect(200).json();
+        assert_eq!(me["connection"], ID);
+
+        // Follows already: another event, the same person.
+        let mut second = world.browser();
+        let (page, mut events) = opened(&mut second).await;
+        let push = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+        assert!(
+            push.xml.contains("[SCAN]") && !push.xml.contains("qrscene_"),
+            "{}",
+            push.xml
+        );
+        let reply = deliver(&world, &push).await;
+        let number = events.until("scanned").await["number"].as_i64().unwrap();
+        let confirm = ConfirmPage::of(&world, "lilei", &reply);
+        let shown = confirm.phone.status().await.expect(200).json();
+        assert_eq!(shown["known"], true, "known users confirm as well");
+        confirm.phone.confirm(number).await.expect(200);
+        events.until("confirmed").await;
+        second.redeem(&page).await.expect(200);
+        let again = second.fetch("GET", "/.menshen/userinfo").await.expect(200).json();
+        assert_eq!(again["sub"], me["sub"]);
+    }
+}
+
+#[tokio::test]
+async fn the_session_says_how_they_came_and_the_unionid_knows_them_elsewhere() {
+    let world = plan(PushMode::Safe, "")
+        .set("sites.0.connections", vec![ID, "staff"])
+        .set("sites.0.expose_wechat_ids", true)
+        .set("connections.0.open_platform", "corp")
+        .start()
+        .await;
+    let mut browser = world.browser();
+    log_in(&world, &mut browser, "lilei").await;
+    browser.open("/").await.expect(200);
+    let seen = world.upstream.last();
+    let token = seen.header("x-menshen-assertion").unwrap();
+    let claims = claims_of(&token);
+    assert_eq!(claims["amr"], json!(["wechat_official_account"]));
+    assert_eq!(claims["wechat"]["appid"], SERVICE_APP);
+    assert_eq!(claims["wechat"]["unionid"], world.sandbox.unionid("corp", "lilei"));
+
+    // The same person by the mini program.
+    let mut other = world.browser();
+    let page = other.open("/.menshen/login?connection=staff").await.login_page();
+    other.finish_login(&page, "lilei").await.expect(200);
+    let me = other.fetch("GET", "/.menshen/userinfo").await.expect(200).json();
+    assert_eq!(me["sub"], claims["sub"]);
+}
+
+fn claims_of(token: &str) -> Value {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let middle = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(middle).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_handshake_is_echoed_to_who_knows_the_token_at_one_host_only() {
+    let world = world().await;
+    let push = {
+        let mut browser = world.browser();
+        let (page, _events) = opened(&mut browser).await;
+        act(&world, "lilei", AccountAct::Scan(&page.ticket))
+    };
+    let attempt = push.attempt(world.sandbox.now());
+    let signed: String = attempt.query.split("&openid").next().unwrap().to_owned();
+    let ask = async |host: &str, query: &str| {
+        let target = format!("/.menshen/connections/{ID}/push?{query}");
+        let request = Request::new("GET", &target)
+            .header("Host", &world.authority(host))
+            .header("Accept", "*/*");
+        world.send(&request).await
+    };
+    let echoed = ask(PUBLIC_HOST, &format!("{signed}&echostr=4375120948345356249"))
+        .await
+        .expect(200);
+    assert_eq!(echoed.text(), "4375120948345356249");
+    assert_eq!(echoed.header("content-type"), Some("text/plain; charset=utf-8"));
+    ask(SITE, &format!("{signed}&echostr=1"))
+        .await
+        .refused(404, "not_found");
+    ask(PUBLIC_HOST, &signed).await.refused(400, "bad_request");
+    ask(PUBLIC_HOST, &format!("{signed}&nonce=1&echostr=1"))
+        .await
+        .refused(400, "bad_request");
+    let forged = signed.replacen("signature=", "signature=0", 1);
+    ask(PUBLIC_HOST, &format!("{forged}&echostr=1"))
+        .await
+        .refused(403, "forbidden");
+    world.advance(301);
+    ask(PUBLIC_HOST, &format!("{signed}&echostr=1"))
+        .await
+        .refused(403, "forbidden");
+}
+
+#[tokio::test]
+async fn what_wechat_did_not_sign_for_now_changes_nothing() {
+    let world = world().await;
+    let mut browser = world.browser();
+    let (page, _events) = opened(&mut browser).await;
+    let push = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    let good = push.attempt(world.sandbox.now());
+    let with = |query: String, body: String| Attempt { query, body };
+    let plain = |query: &str| query.split("&encrypt_type").next().unwrap().to_owned();
+    let parts: Vec<&str> = good.query.split('&').collect();
+    let value = |name: &str| parts.iter().find_map(|part| part.strip_prefix(name)).unwrap();
+    let bad = [
+        with(
+            good.query.replacen("msg_signature=", "msg_signature=0", 1),
+            good.body.clone(),
+        ),
+        // The plain signature is right, and covers no body.
+        with(
+            good.query.replace(value("msg_signature="), value("signature=")),
+            good.body.clone(),
+        ),
+        with(plain(&good.query), push.xml.clone()),
+        with(plain(&good.query), good.body.clone()),
+        with(
+            good.query.clone(),
+            good.body.replacen("<Encrypt><![CDATA[", "<Encrypt><![CDATA[AAAA", 1),
+        ),
+        with(good.query.clone(), "{\"Encrypt\":\"x\"}".to_owned()),
+        with(
+            good.query.clone(),
+            format!("<!DOCTYPE x [<!ENTITY a \"b\">]>{}", good.body),
+        ),
+        with(good.query.clone(), String::new()),
+        push.attempt(world.sandbox.now() - 301),
+        push.attempt(world.sandbox.now() + 301),
+    ];
+    for attempt in &bad {
+        world.send(&pushed(&world, attempt)).await.refused(403, "forbidden");
+    }
+    assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+    let mut elsewhere = pushed(&world, &good).without("Host");
+    elsewhere = elsewhere.header("Host", &world.authority(SITE));
+    world.send(&elsewhere).await.refused(404, "not_found");
+    // And what is right still is.
+    let answer = world.send(&pushed(&world, &good)).await.expect(200);
+    link_in(&push.read(&answer.body));
+    assert_eq!(browser.status(&page).await.expect(200).json()["status"], "scanned");
+}
+
+#[tokio::test]
+async fn whoever_guesses_signatures_is_slowed_down_and_wechat_is_not() {
+    let world = plan(PushMode::Safe, "")
+        .set("limits.phone_calls", "20/min")
+        .start()
+        .await;
+    let push = act(
+        &world,
+        "lilei",
+        AccountAct::Scan(&opened(&mut world.browser()).await.0.ticket),
+    );
+    let good = push.attempt(world.sandbox.now());
+    let forged = Attempt {
+        query: good.query.replacen("msg_signature=", "msg_signature=0", 1),
+        body: good.body.clone(),
+    };
+    for _ in 0..2 {
+        world.send(&pushed(&world, &forged)).await.refused(403, "forbidden");
+    }
+    world.send(&pushed(&world, &forged)).await.refused(429, "rate_limited");
+    // From the same address, as it is behind one proxy.
+    world.send(&pushed(&world, &good)).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_same_message_again_gets_the_same_answer_and_changes_nothing() {
+    let world = world().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let push = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    let first = deliver(&world, &push).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let confirm = ConfirmPage::of(&world, "lilei", &first);
+    confirm.phone.status().await.expect(200);
+    let store = world.store().await;
+    let before = store.ticket(&page.ticket).await.unwrap().unwrap();
+    // Attempts have signatures of their own; a repeated request has the same.
+    let same = push.attempt(world.sandbox.now());
+    for _ in 0..2 {
+        assert_eq!(deliver(&world, &push).await, first);
+        let answer = world.send(&pushed(&world, &same)).await.expect(200);
+        assert_eq!(push.read(&answer.body), first);
+    }
+    assert_eq!(
+        store.ticket(&page.ticket).await.unwrap().unwrap(),
+        before,
+        "shown stays shown"
+    );
+    confirm.phone.confirm(number).await.expect(200);
+    assert_eq!(deliver(&world, &push).await, first, "also after it was confirmed");
+    events.until("confirmed").await;
+
+    // The audit has one scan; what follows it is written behind it.
+    let kinds = async || {
+        let rows = store.audit_after(0, 100).await.unwrap();
+        rows.into_iter().map(|row| row.kind).collect::<Vec<_>>()
+    };
+    world
+        .until(async || kinds().await.iter().any(|kind| kind == "confirm"))
+        .await;
+    let kinds = kinds().await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "scan").count(), 1, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn a_second_scan_has_a_link_of_its_own_and_a_late_repetition_of_the_first_does_not_take_it_back() {
+    let world = world().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let first = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    let one = deliver(&world, &first).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    world.advance(2);
+    let second = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    let two = deliver(&world, &second).await;
+    assert_ne!(link_in(&one).1, link_in(&two).1);
+    ConfirmPage::of(&world, "lilei", &one)
+        .phone
+        .status()
+        .await
+        .refused(404, "ticket_unknown");
+
+    assert_eq!(
+        link_in(&deliver(&world, &first).await).1,
+        link_in(&one).1,
+        "WeChat's third attempt"
+    );
+    let confirm = ConfirmPage::of(&world, "lilei", &two);
+    confirm.phone.status().await.expect(200);
+    confirm.phone.confirm(number).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_second_person_is_told_and_the_first_one_goes_on() {
+    let world = world().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let mine = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let other = scan(&world, "hanmeimei", &page.ticket).await;
+    assert!(
+        text_of(&other).starts_with("Somebody else has scanned this code already."),
+        "{other:?}"
+    );
+    let confirm = ConfirmPage::of(&world, "lilei", &mine);
+    confirm.phone.status().await.expect(200);
+    confirm.phone.confirm(number).await.expect(200);
+    events.until("confirmed").await;
+}
+
+#[tokio::test]
+async fn a_wrong_number_not_me_and_time_end_it_as_for_a_mini_program() {
+    let world = world().await;
+    // A wrong number.
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let confirm = ConfirmPage::of(&world, "lilei", &reply);
+    let shown = confirm.phone.status().await.expect(200).json();
+    let wrong = shown["choices"].as_array().unwrap().iter().filter_map(Value::as_i64);
+    let wrong = wrong.into_iter().find(|choice| *choice != number).unwrap();
+    confirm.phone.confirm(wrong).await.refused(403, "wrong_number");
+    assert_eq!(events.until("failed").await["error"]["code"], "wrong_number");
+    let again = scan(&world, "lilei", &page.ticket).await;
+    assert!(
+        text_of(&again).starts_with("This code is not valid any more."),
+        "{again:?}"
+    );
+
+    // Nobody confirms what they were not shown.
+    let (page, mut events) = opened(&mut browser).await;
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let confirm = ConfirmPage::of(&world, "lilei", &reply);
+    confirm.phone.confirm(number).await.refused(409, "browser_absent");
+
+    // "This was not me".
+    confirm.phone.not_me().await.expect(204);
+    events.until("cancelled").await;
+
+    // Not me, after the browser has finished.
+    let (page, mut events) = opened(&mut browser).await;
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let confirm = ConfirmPage::of(&world, "lilei", &reply);
+    confirm.phone.status().await.expect(200);
+    confirm.phone.confirm(number).await.expect(200);
+    browser.redeem(&page).await.expect(200);
+    browser.open("/").await.expect(200);
+    confirm.phone.not_me().await.expect(204);
+    world
+        .until(async || browser.fetch("GET", "/.menshen/userinfo").await.status == 401)
+        .await;
+
+    // Too late.
+    let (page, _events) = opened(&mut browser).await;
+    let push = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    world.clock.advance(130);
+    let attempt = push.attempt(u64::try_from(world.clock.now()).unwrap());
+    let answer = world.send(&pushed(&world, &attempt)).await.expect(200);
+    assert!(text_of(&push.read(&answer.body)).starts_with("This code is not valid any more."));
+    // WeChat's own code ends with the ticket.
+    world.sandbox.advance(Duration::from_secs(130));
+    assert!(
+        world
+            .sandbox
+            .account_act(SERVICE_APP, "lilei", AccountAct::Scan(&page.ticket))
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_new_follower_is_greeted_and_nobody_else() {
+    let world = plan(PushMode::Safe, "greeting = \"Welcome to the warehouse!\"\n")
+        .start()
+        .await;
+    let mut browser = world.browser();
+    let (page, _events) = opened(&mut browser).await;
+    let first = scan(&world, "lilei", &page.ticket).await;
+    assert!(
+        text_of(&first).starts_with("Welcome to the warehouse!\n\nSign in to Wiki"),
+        "{first:?}"
+    );
+    world.advance(2);
+    let second = scan(&world, "lilei", &page.ticket).await;
+    assert!(text_of(&second).starts_with("Sign in to Wiki"), "{second:?}");
+}
+
+#[tokio::test]
+async fn everything_else_goes_on_as_it_came_and_is_answered_as_the_relay_says() {
+    let relay = Upstream::start().await;
+    let more = format!("relay_url = \"http://{}/wechat?key=7\"\n", relay.address());
+    let world = plan(PushMode::Safe, &more).start().await;
+    relay.respond(bytes_of(
+        200,
+        &[("Content-Type", "text/xml")],
+        "<xml>what the CRM says</xml>",
+    ));
+    let mut browser = world.browser();
+    let (page, _events) = opened(&mut browser).await;
+    scan(&world, "lilei", &page.ticket).await;
+    assert!(relay.requests().is_empty(), "a login is nobody else's");
+
+    let push = act(&world, "lilei", AccountAct::Say("what are your opening hours?"));
+    let attempt = push.attempt(world.sandbox.now());
+    let answer = world.send(&pushed(&world, &attempt)).await.expect(200);
+    assert_eq!(answer.text(), "<xml>what the CRM says</xml>");
+    assert_eq!(answer.header("content-type"), Some("text/xml"));
+    let received = relay.last();
+    assert_eq!(
+        (&*received.method, received.target.clone()),
+        ("POST", format!("/wechat?key=7&{}", attempt.query))
+    );
+    assert_eq!(received.body, attempt.body.as_bytes());
+    assert_eq!(received.header("content-type").as_deref(), Some("text/xml"));
+    for name in ["cookie", "x-forwarded-for", "authorization"] {
+        assert!(
+            !received.text().to_ascii_lowercase().contains(&format!("\n{name}:")),
+            "{}",
+            received.text()
+        );
+    }
+
+    // A code with a scene of somebody else's.
+    let foreign = foreign_scan(&world, "shop-42").await;
+    let attempt = foreign.attempt(world.sandbox.now());
+    world.send(&pushed(&world, &attempt)).await.expect(200);
+    assert_eq!(relay.last().body, attempt.body.as_bytes());
+}
+
+/// A scan of a code that another program has made.
+async fn foreign_scan(world: &World, scene: &str) -> Push {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let base = world.sandbox.base_url().unwrap();
+    let body = json!({ "grant_type": "client_credential", "appid": SERVICE_APP, "secret": SECRET });
+    let token = http
+        .post(base.join("/cgi-bin/stable_token").unwrap())
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
+    let token: Value = serde_json::from_slice(&token.bytes().await.unwrap()).unwrap();
+    let body = json!({
+        "expire_seconds": 600, "action_name": "QR_STR_SCENE", "action_info": { "scene": { "scene_str": scene } },
+    });
+    let mut create = base.join("/cgi-bin/qrcode/create").unwrap();
+    create
+        .query_pairs_mut()
+        .append_pair("access_token", token["access_token"].as_str().unwrap());
+    let made = http.post(create).json(&body).send().await.unwrap();
+    let made: Value = serde_json::from_slice(&made.bytes().await.unwrap()).unwrap();
+    assert!(made["url"].is_string(), "{made}");
+    act(world, "hanmeimei", AccountAct::Scan(scene))
+}
+
+#[tokio::test]
+async fn a_relay_that_fails_is_answered_for() {
+    let relay = Upstream::start().await;
+    let more = format!("relay_url = \"http://{}/\"\n", relay.address());
+    let world = plan(PushMode::Safe, &more).start().await;
+    let (page, _events) = opened(&mut world.browser()).await;
+    scan(&world, "lilei", &page.ticket).await;
+    let push = act(&world, "lilei", AccountAct::Say("hello"));
+    for bytes in [
+        bytes_of(500, &[], "no"),
+        bytes_of(302, &[("Location", "http://127.0.0.1:9/elsewhere")], ""),
+        bytes_of(200, &[("Content-Type", "text/xml")], &"x".repeat(70_000)),
+        b"nonsense\r\n\r\n".to_vec(),
+    ] {
+        relay.respond(bytes);
+        let answer = world
+            .send(&pushed(&world, &push.attempt(world.sandbox.now())))
+            .await
+            .expect(200);
+        assert_eq!(answer.text(), "success");
+    }
+    // Nobody listens there at all.
+    let more = "relay_url = \"http://127.0.0.1:9/\"\n";
+    let world = plan(PushMode::Safe, more).start().await;
+    let (page, _events) = opened(&mut world.browser()).await;
+    scan(&world, "lilei", &page.ticket).await;
+    let push = act(&world, "lilei", AccountAct::Say("hello"));
+    assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+}
+
+/// WeChat hangs up after five seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn nobody_makes_wechat_wait_longer_than_it_does() {
+    // A relay that takes a message and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let more = format!("relay_url = \"http://{}/\"\n", silent.local_addr().unwrap());
+    let world = plan(PushMode::Safe, &more).start().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    // A WeChat that does not tell who somebody is: the page shows the number at once all the same.
+    world
+        .sandbox
+        .inject(Fault::once(Endpoint::Follower, Effect::Hang).times(9));
+    let since = Instant::now();
+    let scanned = async { events.until("scanned").await };
+    let (reply, ()) = tokio::join!(scan(&world, "lilei", &page.ticket), async {
+        scanned.await;
+        assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    });
+    link_in(&reply);
+    assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
+
+    let push = act(&world, "lilei", AccountAct::Say("hello"));
+    let since = Instant::now();
+    assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+    assert!(since.elapsed() < PATIENCE, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn without_a_relay_other_messages_are_taken_note_of_and_nothing_is_said() {
+    let world = world().await;
+    let (page, _events) = opened(&mut world.browser()).await;
+    scan(&world, "lilei", &page.ticket).await;
+    let push = act(&world, "lilei", AccountAct::Say("hello"));
+    assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+}
+
+#[tokio::test]
+async fn who_stops_following_is_in_the_audit_and_stays_signed_in() {
+    let world = world().await;
+    let mut browser = world.browser();
+    log_in(&world, &mut browser, "lilei").await;
+    let me = browser.fetch("GET", "/.menshen/userinfo").await.expect(200).json();
+    let push = act(&world, "lilei", AccountAct::Unfollow);
+    for _ in 0..2 {
+        assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+    }
+    browser.open("/").await.expect(200);
+    let store = world.store().await;
+    let rows = async || {
+        let mut rows = store.audit_after(0, 100).await.unwrap();
+        rows.retain(|row| row.kind == "unsubscribe");
+        rows
+    };
+    world.until(async || !rows().await.is_empty()).await;
+    let rows = rows().await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (rows[0].user_id.as_deref(), rows[0].connection.as_deref()),
+        (me["sub"].as_str(), Some(ID))
+    );
+}
+
+#[tokio::test]
+async fn a_stranger_whose_unionid_cannot_be_had_is_not_made_a_second_account() {
+    let world = world().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    world
+        .sandbox
+        .inject(Fault::once(Endpoint::Follower, Effect::Error(45011)).times(50));
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let confirm = ConfirmPage::of(&world, "lilei", &reply);
+    confirm.phone.status().await.expect(200);
+    confirm.phone.confirm(number).await.refused(503, "wechat_busy");
+    // The ticket is as it was.
+    world.sandbox.clear_faults();
+    confirm.phone.confirm(number).await.expect(200);
+    events.until("confirmed").await;
+    browser.redeem(&page).await.expect(200);
+    let store = world.store().await;
+    let user = browser.fetch("GET", "/.menshen/userinfo").await.json()["sub"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let identity = store.identities_of(&user).await.unwrap().remove(0);
+    assert_eq!(
+        identity.unionid.as_deref(),
+        Some(&*world.sandbox.unionid("corp", "lilei"))
+    );
+
+    // Whoever is known by their openid needs no answer of WeChat's.
+    world
+        .sandbox
+        .inject(Fault::once(Endpoint::Follower, Effect::Error(45011)).times(50));
+    let mut other = world.browser();
+    world.advance(2);
+    log_in(&world, &mut other, "lilei").await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_make_codes_is_said_to_be_misconfigured() {
+    let world = plan(PushMode::Safe, "")
+        .wechat(|config| {
+            let account = config.apps.iter_mut().find(|app| app.app_id.as_str() == SERVICE_APP);
+            account.unwrap().verified = false;
+        })
+        .start()
+        .await;
+    let answer = world.browser().open("/").await.refused_page(502);
+    assert!(answer.text().contains("Tell your administrator"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_code_is_asked_for_when_its_tab_is_shown_and_once_per_ticket() {
+    let world = plan(PushMode::Safe, "")
+        .set("sites.0.connections", vec!["staff", ID])
+        .start()
+        .await;
+    let mut browser = world.browser();
+    let page = browser.open("/").await.login_page();
+    assert!(page.answer.text().contains("connection=follow"), "a tab");
+    assert_eq!(world.sandbox.calls(Endpoint::AccountCode), 0);
+    let page = browser.open("/.menshen/login?connection=follow").await.login_page();
+    assert_eq!(world.sandbox.calls(Endpoint::AccountCode), 1);
+    let html = page.answer.text();
+    assert!(
+        html.contains("Scan the code with WeChat and follow the account"),
+        "{html}"
+    );
+    for _ in 0..2 {
+        let target = format!("/.menshen/tickets/{}/qr", page.ticket);
+        let picture = browser.fetch("GET", &target).await.expect(200);
+        assert_eq!(picture.header("content-type"), Some("image/svg+xml"));
+    }
+    assert_eq!(world.sandbox.calls(Endpoint::AccountCode), 1);
+    // The script renews it.
+    let body = json!({ "connection": ID, "rd": "/" });
+    let fresh = browser.fetch_json("/.menshen/tickets", &body).await.expect(201).json();
+    assert_eq!(fresh["connection"], ID);
+    assert_eq!(world.sandbox.calls(Endpoint::AccountCode), 2);
+    // An application cannot show it.
+    let body = json!({ "connection": ID, "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" });
+    browser
+        .fetch_json("/.menshen/app/tickets", &body)
+        .await
+        .refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn no_phone_takes_a_ticket_of_an_account_by_the_mini_programs_call() {
+    let world = world().await;
+    let (page, _events) = opened(&mut world.browser()).await;
+    let mut phone = world.phone("lilei");
+    phone.scan(&page.ticket).await.refused(404, "ticket_unknown");
+    assert_eq!(world.sandbox.calls(Endpoint::Login), 0, "WeChat is not asked");
+}
+
+#[tokio::test]
+async fn the_page_behind_the_link_knows_nobody_and_lives_at_one_host() {
+    let world = world().await;
+    let mut browser = world.browser_at(PUBLIC_HOST);
+    let path = format!("/.menshen/connections/{ID}/confirm");
+    let mut watch = world.watch_store().await;
+    let before = watch.version().await;
+    let request = browser
+        .navigation("GET", &path)
+        .without("User-Agent")
+        .header("User-Agent", WECHAT)
+        .header("Sec-Fetch-Site", "none");
+    let page = browser.send(request).await.expect(200);
+    assert_eq!(page.header("set-cookie"), None);
+    assert_eq!(watch.version().await, before, "a look in advance changes nothing");
+    let html = page.text();
+    assert!(
+        html.contains("Confirm in WeChat") && html.contains("confirm."),
+        "{html}"
+    );
+    world.browser().open(&path).await.refused_page(404);
+    browser
+        .open("/.menshen/connections/staff/confirm")
+        .await
+        .refused_page(404);
+}
+
+#[tokio::test]
+async fn a_plain_signature_is_good_for_one_message() {
+    let world = plan(PushMode::Plain, "").start().await;
+    let mut browser = world.browser();
+    let (page, _events) = opened(&mut browser).await;
+    let push = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    let seen = push.attempt(world.sandbox.now());
+    world.send(&pushed(&world, &seen)).await.expect(200);
+    // WeChat repeats itself, and is answered.
+    world.send(&pushed(&world, &seen)).await.expect(200);
+    // Who saw the address has somebody else scan another code.
+    let (page, _events) = opened(&mut browser).await;
+    let other = act(&world, "hanmeimei", AccountAct::Scan(&page.ticket));
+    let forged = Attempt {
+        query: seen.query,
+        body: other.xml,
+    };
+    world.send(&pushed(&world, &forged)).await.refused(403, "forbidden");
+    assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+}
+
+#[tokio::test]
+async fn somebody_who_may_not_come_in_is_told_so_in_the_chat() {
+    let world = plan(PushMode::Safe, "login_only = true\n").start().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    assert!(
+        text_of(&reply).contains("Ask your administrator for an account."),
+        "{reply:?}"
+    );
+    assert_eq!(events.until("failed").await["error"]["code"], "no_account");
+}
+
+#[tokio::test]
+async fn an_account_can_be_chosen_in_the_browser() {
+    let world = plan(PushMode::Safe, "association = \"ask\"\n").start().await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let confirm = ConfirmPage::of(&world, "lilei", &reply);
+    confirm.phone.status().await.expect(200);
+    assert_eq!(
+        confirm.phone.confirm(number).await.expect(200).json()["outcome"],
+        "bind"
+    );
+    events.until("bind").await;
+    let target = format!("/.menshen/tickets/{}/bind", page.ticket);
+    browser
+        .fetch_json(&target, &json!({ "action": "create" }))
+        .await
+        .expect(200);
+    events.until("confirmed").await;
+    browser.redeem(&page).await.expect(200);
+    browser.open("/").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_message_may_come_to_another_node_than_the_one_that_the_browser_waits_at() {
+    let server = Postgres::start().await;
+    let a = of(World::plan_https().set("store.url", server.url()), PushMode::Safe, "")
+        .start()
+        .await;
+    let (b, c) = (a.another_node().await, a.another_node().await);
+    let mut browser = a.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    events.until("pending").await;
+    let push = act(&b, "lilei", AccountAct::Scan(&page.ticket));
+    let reply = deliver(&b, &push).await;
+    assert!(
+        text_of(&reply).contains("Sign in to Wiki"),
+        "the half that only the first node has: {reply:?}"
+    );
+    assert_eq!(deliver(&c, &push).await, reply, "a repetition, elsewhere");
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let mut confirm = ConfirmPage::of(&c, "lilei", &reply);
+    confirm.phone.status().await.expect(200);
+    confirm.phone.world = &b;
+    confirm.phone.confirm(number).await.expect(200);
+    events.until("confirmed").await;
+    browser.redeem(&page).await.expect(200);
+}
+
+/// What the sandbox delivers by itself: three attempts, and an outage in the chat.
+#[tokio::test]
+async fn an_answer_that_never_comes_is_an_outage_after_three_attempts() {
+    let relay = Upstream::start().await;
+    let world = world().await;
+    let (page, _events) = opened(&mut world.browser()).await;
+    let push = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    relay.respond(bytes_of(200, &[], "{\"not\":\"XML\"}"));
+    world
+        .sandbox
+        .set_gateway_url(format!("http://{}", relay.address()).parse().unwrap());
+    let reply = world.sandbox.deliver(SERVICE_APP, "lilei", &push).await.unwrap();
+    assert!(matches!(reply, PushReply::Outage(_)), "{reply:?}");
+    assert_eq!(relay.requests().len(), 1);
+    world.sandbox.set_gateway_url("http://127.0.0.1:9".parse().unwrap());
+    let reply = world.sandbox.deliver(SERVICE_APP, "lilei", &push).await.unwrap();
+    assert!(
+        matches!(&reply, PushReply::Outage(why) if why.contains("3 times")),
+        "{reply:?}"
+    );
+}
