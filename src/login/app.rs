@@ -14,12 +14,14 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::config::settings::{Connection, ConnectionKind};
+use crate::config::settings::{Connection, ConnectionKind, EnvVersion, MiniprogramLaunch};
 use crate::login::Login;
 use crate::login::browser::{StatusView, Watched, registry_row};
 use crate::login::browser_half::{BrowserHalf, ReturnAddress};
+use crate::login::carried_half::carry;
 use crate::login::device::{Device, DeviceKind};
 use crate::login::error::{Ending, LoginError};
+use crate::login::scene::Scene;
 use crate::session::bearer::{TokenHash, new_token, new_token_id};
 use crate::session::seal::Purpose;
 use crate::store::{Rotation, SessionRow, TicketState, TokenKind, TokenRow};
@@ -51,10 +53,23 @@ pub struct AppIssued {
     pub id: String,
     /// To be shown before the phone is taken out; `None` when no number is asked for.
     pub number: Option<u8>,
-    /// Text of the code that a phone scans; `None` where the connection has round codes only.
+    /// Text of the code that a phone scans; `None` where the connection has round codes only, or none.
     pub qr_text: Option<String>,
+    /// What WeChat's OpenSDK is given; for connections that an application opens.
+    pub launch: Option<Launch>,
     /// Seconds until it ends.
     pub expires_in: i64,
+}
+
+/// What an application gives to `WXLaunchMiniProgram`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Launch {
+    /// Original id of the mini program, `gh_…`.
+    pub user_name: String,
+    /// Page with its query: the scene, and the application's half.
+    pub path: String,
+    /// 0 released, 1 developed, 2 tried: not WeChat's names elsewhere.
+    pub r#type: u8,
 }
 
 /// A ticket that an application has proven to be its own.
@@ -126,6 +141,13 @@ impl Login {
             challenge,
             audience: facts.audience.map(str::to_owned),
         };
+        let launch = match &connection.kind {
+            ConnectionKind::MiniprogramLaunch(launch) => {
+                let half = carry(&self.ring, &sealed.half.facts(), &scene, now);
+                Some(Launch::of(launch, &scene, half.as_deref()))
+            }
+            _ => None,
+        };
         let mut bytes = vec![VERSION];
         bytes.extend(postcard::to_stdvec(&sealed).map_err(|_| LoginError::Seal("a ticket cannot be written"))?);
         let id = self
@@ -138,6 +160,7 @@ impl Login {
             id,
             number: self.settings.login.number_matching.then_some(numbers.right),
             qr_text: self.codes.get(&connection.id).and_then(|codes| codes.link(&scene)),
+            launch,
             expires_in: self.ticket_ttl(),
         })
     }
@@ -276,6 +299,22 @@ impl Login {
     }
 }
 
+impl Launch {
+    fn of(kind: &MiniprogramLaunch, scene: &Scene, half: Option<&str>) -> Self {
+        // Both values are base64url, which needs no encoding.
+        let half = half.map_or_else(String::new, |half| format!("&half={half}"));
+        Self {
+            user_name: kind.original_id.clone(),
+            path: format!("{}?scene={}{half}", kind.page, scene.as_str()),
+            r#type: match kind.env_version {
+                EnvVersion::Release => 0,
+                EnvVersion::Develop => 1,
+                EnvVersion::Trial => 2,
+            },
+        }
+    }
+}
+
 /// Access and refresh token of a session, and the rows that stand for them.
 fn pair_of(session: &SessionRow, sites: Option<&[String]>, now: i64) -> Result<(TokenPair, [TokenRow; 2]), LoginError> {
     let made = |_| LoginError::Seal("no randomness");
@@ -334,6 +373,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::login::scene::{SceneKey, SceneKeys};
     use crate::store::fixtures::{NOW, session};
 
     /// The example of RFC 7636, appendix B.
@@ -348,6 +388,29 @@ mod tests {
             &"A".repeat(44),
         ] {
             assert_eq!(decode_challenge(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_launch_is_what_the_open_sdk_takes() {
+        let keys = SceneKeys::new(vec![SceneKey::new(1, 0, b"key")]);
+        let scene = keys.mint("app", NOW).unwrap();
+        for (env_version, r#type) in [
+            (EnvVersion::Release, 0),
+            (EnvVersion::Develop, 1),
+            (EnvVersion::Trial, 2),
+        ] {
+            let kind = MiniprogramLaunch {
+                original_id: "gh_0123456789ab".into(),
+                app_ids: vec!["wxapp".into()],
+                page: "pages/login/login".into(),
+                env_version,
+            };
+            let launch = Launch::of(&kind, &scene, Some("aB-_"));
+            assert_eq!((launch.user_name.as_str(), launch.r#type), ("gh_0123456789ab", r#type));
+            let path = format!("pages/login/login?scene={}", scene.as_str());
+            assert_eq!(launch.path, format!("{path}&half=aB-_"));
+            assert_eq!(Launch::of(&kind, &scene, None).path, path);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
 use crate::login::codes::Picture;
-use crate::login::device::{Device, DeviceKind};
+use crate::login::device::Surroundings;
 use crate::login::error::LoginError;
 use crate::login::scene::Scene;
 use crate::portal::account::ACCOUNT;
@@ -215,10 +215,17 @@ impl Inner {
         let Some(connection) = chosen else {
             let asked_for = |connection: &&Connection| asked.connection.is_none_or(|id| connection.id == id);
             let elsewhere = self.ways_of(context, handoff.as_ref());
-            if !elsewhere.iter().any(asked_for) {
+            let opened_by_apps = |connection: &&Connection| {
+                asked_for(connection) && matches!(connection.kind, ConnectionKind::MiniprogramLaunch(_))
+            };
+            let problem = if elsewhere.iter().any(asked_for) {
+                RedirectProblem::OnlyInWechat
+            } else if self.listed(context, handoff.as_ref()).iter().any(opened_by_apps) {
+                RedirectProblem::OnlyInApplication
+            } else {
                 return Err(Code::NotFound.into());
-            }
-            let mut response = self.redirect_page(context, headers, RedirectProblem::OnlyInWechat, None);
+            };
+            let mut response = self.redirect_page(context, headers, problem, None);
             note_status(&mut response, asked.status);
             return Ok(response);
         };
@@ -228,7 +235,7 @@ impl Inner {
         });
         let rd = destination.to_string();
         let prepared = self.prepare(context, headers, connection, &destination).await?;
-        let device = Device::of(agent);
+        let surroundings = Surroundings::of(agent);
         let url = |other: &&Connection| login_url(&other.id, &rd, asked.switching);
         let urls: Vec<String> = connections.iter().map(url).collect();
         let tabs: Vec<Tab<'_>> = connections
@@ -255,8 +262,8 @@ impl Inner {
             rd: &rd,
             hand_back_rd: prepared.hand_back(),
             number_entry: self.number_entry(),
-            in_wechat: Device::is_wechat(agent),
-            mobile: device.kind != DeviceKind::Desktop,
+            in_wechat: surroundings == Surroundings::WechatOnPhone,
+            mobile: surroundings == Surroundings::PhoneBrowser,
             switching: asked.switching,
             simulated_phone_url: prepared.simulated_phone(),
             connecting: None,

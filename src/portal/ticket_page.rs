@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::config::settings::Connection;
 use crate::gate::destination::Destination;
 use crate::login::browser::{StatusView, Watched};
-use crate::login::device::Device;
+use crate::login::device::Surroundings;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::connect::connecting;
@@ -62,6 +62,7 @@ impl Inner {
         let destination = Destination::parse(rd, &self.gate, &context.own_origin());
         let locale = locale(headers, self.settings.branding.locale);
         let own = self.connecting_name(watched).await?;
+        let surroundings = Surroundings::of(user_agent(headers));
         let page = TicketPage {
             shell: self.shell_for(context, locale, destination.handoff()),
             id,
@@ -69,7 +70,7 @@ impl Inner {
             rd: handed_back,
             new_code_url: &new_code_url,
             number_entry: self.number_entry(),
-            in_wechat: Device::is_wechat(user_agent(headers)),
+            in_wechat: surroundings == Surroundings::WechatOnPhone,
             simulated_phone_url: phone.as_deref(),
             connecting: own.as_deref().map(connecting),
         };
