@@ -3,7 +3,7 @@
 //! A gateway that ignores half of a rule lets people through whom its operator kept out, so each of these is refused
 //! and not skipped. An entry here is deleted when what it names comes to life.
 
-use super::settings::{ConnectionKind, MobileOpen, Settings};
+use super::settings::{ConnectionKind, Settings};
 
 /// A setting that this version does not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,20 +28,14 @@ pub fn unsupported(settings: &Settings) -> Vec<Unsupported> {
     };
     for (index, connection) in settings.connections.iter().enumerate() {
         match &connection.kind {
-            ConnectionKind::MiniprogramQr(miniprogram) => {
-                if miniprogram.mobile != MobileOpen::None {
-                    refuse(
-                        format!("connections[{index}].mobile"),
-                        "`mobile`",
-                        "write \"none\": on a phone the page shows the code to press",
-                    );
-                }
-            }
-            ConnectionKind::WebsiteQr { .. } | ConnectionKind::OfficialAccountWeb { .. } => {}
+            ConnectionKind::MiniprogramQr(_)
+            | ConnectionKind::MiniprogramLaunch(_)
+            | ConnectionKind::WebsiteQr { .. }
+            | ConnectionKind::OfficialAccountWeb { .. } => {}
             other => refuse(
                 format!("connections[{index}].kind"),
                 &format!("the kind `{}`", other.as_str()),
-                "write \"miniprogram-qr\", \"website-qr\" or \"official-account-web\"",
+                "write \"miniprogram-qr\", \"miniprogram-launch\", \"website-qr\" or \"official-account-web\"",
             ),
         }
     }

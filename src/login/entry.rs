@@ -155,7 +155,12 @@ mod tests {
 
     #[test]
     fn pictures_are_told_from_cameras() {
-        for (scene, picture) in [(None, false), (Some(1011), false), (Some(1047), false), (Some(1048), true)] {
+        for (scene, picture) in [
+            (None, false),
+            (Some(1011), false),
+            (Some(1047), false),
+            (Some(1048), true),
+        ] {
             assert_eq!(is_from_picture(scene), picture, "{scene:?}");
         }
     }

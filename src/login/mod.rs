@@ -20,6 +20,7 @@ use crate::login::device::Device;
 use crate::login::error::LoginError;
 use crate::login::geo::GeoDatabase;
 use crate::login::limits::Limits;
+use crate::login::open_links::OpenLinks;
 use crate::login::redirect_app::RedirectApp;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::login::waiters::Waiters;
@@ -48,6 +49,7 @@ pub mod handoff;
 pub mod handoff_cookie;
 pub mod keyring;
 pub mod limits;
+pub mod open_links;
 pub mod phone;
 mod phone_errno;
 pub mod place;
@@ -88,6 +90,8 @@ pub struct Login {
     pub redirects: HashMap<String, RedirectApp>,
     /// Codes, by connection id.
     pub codes: HashMap<String, Codes>,
+    /// What opens WeChat on a phone, by connection id.
+    pub open_links: HashMap<String, OpenLinks>,
     /// Where addresses are, if the operator has a database.
     pub geo: Option<Arc<GeoDatabase>>,
     /// Told when this node revoked something, so that it is read again at once.

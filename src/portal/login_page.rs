@@ -134,8 +134,8 @@ impl Prepared {
                 id: issued.scene.as_str(),
                 expires_in: u64::try_from(issued.expires_in).unwrap_or_default(),
                 qr,
-                open_url: None,
-                number: None,
+                open_url: issued.open_url.as_deref(),
+                number: issued.number,
             }),
             Self::Frame { src, start_url, .. } => Way::Frame {
                 src,

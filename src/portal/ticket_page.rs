@@ -63,10 +63,18 @@ impl Inner {
         let locale = locale(headers, self.settings.branding.locale);
         let own = self.connecting_name(watched).await?;
         let surroundings = Surroundings::of(user_agent(headers));
+        let opened = if surroundings == Surroundings::PhoneBrowser && view.status == "pending" {
+            let open_url = self.login.open_url(&connection.id, &watched.scene, &watched.half).await;
+            open_url
+                .map(|url| Ok::<_, Problem>((url, self.login.number(&watched.scene)?)))
+                .transpose()?
+        } else {
+            None
+        };
         let page = TicketPage {
             shell: self.shell_for(context, locale, destination.handoff()),
             id,
-            state: state(view, &qr, connection, refused),
+            state: state(view, &qr, opened.as_ref(), connection, refused),
             rd: handed_back,
             new_code_url: &new_code_url,
             number_entry: self.number_entry(),
@@ -83,6 +91,7 @@ impl Inner {
 fn state<'a>(
     view: &'a StatusView,
     qr: &'a str,
+    opened: Option<&'a (String, Option<u8>)>,
     connection: &'a Connection,
     refused: Option<RefusedForm<'a>>,
 ) -> TicketState<'a> {
@@ -91,8 +100,8 @@ fn state<'a>(
         "pending" => TicketState::Pending {
             qr,
             expires_in: u64::try_from(view.expires_in).unwrap_or_default(),
-            open_url: None,
-            number: None,
+            open_url: opened.map(|(url, _)| url.as_str()),
+            number: opened.and_then(|(_, number)| *number),
         },
         "scanned" => TicketState::Scanned {
             number: view.number,

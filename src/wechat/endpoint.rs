@@ -23,6 +23,10 @@ pub enum Endpoint {
     OauthToken,
     /// `GET /sns/userinfo` (snsUserInfo).
     UserInfo,
+    /// `POST /wxa/generate_urllink` (generateUrlLink).
+    UrlLink,
+    /// `POST /wxa/generatescheme` (generateScheme).
+    Scheme,
 }
 
 /// How one exchange with WeChat ended, for metrics.
@@ -66,7 +70,7 @@ pub(crate) struct Unobserved;
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::StableToken,
         Self::CodeToSession,
         Self::PhoneNumber,
@@ -74,6 +78,8 @@ impl Endpoint {
         Self::Quota,
         Self::OauthToken,
         Self::UserInfo,
+        Self::UrlLink,
+        Self::Scheme,
     ];
 
     /// Name in logs and metric labels, as WeChat calls it.
@@ -86,6 +92,8 @@ impl Endpoint {
             Self::Quota => "quota/get",
             Self::OauthToken => "oauth2_access_token",
             Self::UserInfo => "snsuserinfo",
+            Self::UrlLink => "generate_urllink",
+            Self::Scheme => "generatescheme",
         }
     }
 
@@ -99,6 +107,8 @@ impl Endpoint {
             Self::Quota => "/cgi-bin/openapi/quota/get",
             Self::OauthToken => "/sns/oauth2/access_token",
             Self::UserInfo => "/sns/userinfo",
+            Self::UrlLink => "/wxa/generate_urllink",
+            Self::Scheme => "/wxa/generatescheme",
         }
     }
 
@@ -111,7 +121,9 @@ impl Endpoint {
             | Self::PhoneNumber
             | Self::Quota
             | Self::OauthToken
-            | Self::UserInfo => JSON_LIMIT,
+            | Self::UserInfo
+            | Self::UrlLink
+            | Self::Scheme => JSON_LIMIT,
         }
     }
 }

@@ -90,6 +90,10 @@ impl MiniProgram {
         &self.app.tokens
     }
 
+    pub(super) fn transport(&self) -> &Transport {
+        &self.app.transport
+    }
+
     /// Exchanges a login code (`wx.login`) for the person (code2Session).
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod fake;
 mod mini_program;
 mod oauth;
 mod official_account;
+mod open_link;
 mod phone;
 mod phone_fault;
 mod quota;
@@ -38,6 +39,7 @@ pub use error::{BadAnswer, Outcome, Refusal, TransportFailure, WatermarkFault, W
 pub use mini_program::{LoginIdentity, MiniProgram};
 pub use oauth::{Person, Profile};
 pub use official_account::OfficialAccount;
+pub use open_link::{LinkKind, LinkRequest, OpenLink};
 pub use phone::{PhoneNumber, PhoneNumberError};
 pub use phone_fault::PhoneFault;
 pub use quota::CallQuota;
