@@ -395,9 +395,12 @@ mod tests {
                         Class::CodeRefused => match endpoint {
                             Endpoint::CodeToSession | Endpoint::OauthToken => Outcome::CodeInvalid,
                             Endpoint::PhoneNumber => Outcome::PhoneCodeInvalid,
-                            Endpoint::StableToken | Endpoint::UnlimitedCode | Endpoint::Quota | Endpoint::UserInfo => {
-                                Outcome::Misconfigured
-                            }
+                            Endpoint::StableToken
+                            | Endpoint::UnlimitedCode
+                            | Endpoint::Quota
+                            | Endpoint::UserInfo
+                            | Endpoint::UrlLink
+                            | Endpoint::Scheme => Outcome::Misconfigured,
                         },
                         Class::PersonRefused => Outcome::RefusedPerson,
                         Class::Misconfigured | Class::Unknown => Outcome::Misconfigured,

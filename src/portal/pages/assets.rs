@@ -49,6 +49,10 @@ pub(super) fn account_stylesheet_url() -> &'static str {
     &FILES[3].url
 }
 
+pub(super) fn popup_script_url() -> &'static str {
+    &FILES[4].url
+}
+
 struct File {
     text: String,
     media_type: &'static str,
@@ -92,7 +96,7 @@ fn shorten(source: &str) -> String {
     text
 }
 
-static FILES: LazyLock<[File; 4]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 5]> = LazyLock::new(|| {
     [
         File::new(
             "portal",
@@ -113,6 +117,12 @@ static FILES: LazyLock<[File; 4]> = LazyLock::new(|| {
             "text/css; charset=utf-8",
             include_str!("assets/account.css"),
         ),
+        File::new(
+            "popup",
+            "js",
+            "text/javascript; charset=utf-8",
+            include_str!("assets/popup.js"),
+        ),
     ]
 });
 
@@ -132,6 +142,7 @@ mod tests {
             (script_url(), "text/javascript"),
             (icon_url(), "image/svg+xml"),
             (account_stylesheet_url(), "text/css"),
+            (popup_script_url(), "text/javascript"),
         ] {
             let asset = asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap();
             assert!(asset.media_type.starts_with(media_type));

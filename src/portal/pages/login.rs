@@ -355,7 +355,7 @@ pub(super) fn ticket_url(id: &str) -> String {
     format!("/.menshen/tickets/{}", utf8_percent_encode(id, ID_ESCAPED))
 }
 
-fn script_json(value: &impl Serialize) -> String {
+pub(super) fn script_json(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value).unwrap_or_else(|error| {
         tracing::error!(%error, "page configuration not serialised");
         String::from("{}")

@@ -20,7 +20,7 @@ fn request(kind: LinkKind) -> LinkRequest {
 }
 
 /// Noon in Beijing.
-const NOON: i64 = 1_790_049_600;
+const NOON: u64 = 1_790_049_600;
 
 #[tokio::test]
 async fn each_kind_is_asked_for_as_wechat_wants_it() {
@@ -80,7 +80,7 @@ async fn a_refused_token_is_replaced_once() {
 async fn codes_mean_here_what_they_mean_here() {
     for kind in [LinkKind::Url, LinkKind::Scheme] {
         for (code, name, rests) in [
-            (40002, "links_not_permitted", 60),
+            (40002, "links_not_permitted", 60_u64),
             (40013, "links_banned", 60),
             (40165, "invalid_path", 0),
             (44990, "too_many_a_second", 0),
