@@ -36,11 +36,17 @@ pub enum Endpoint {
     /// `/sns/userinfo` (snsUserInfo).
     #[serde(rename = "/sns/userinfo")]
     UserInfo,
+    /// `/wxa/generate_urllink` (generateUrlLink).
+    #[serde(rename = "/wxa/generate_urllink")]
+    UrlLink,
+    /// `/wxa/generatescheme` (generateScheme).
+    #[serde(rename = "/wxa/generatescheme")]
+    Scheme,
 }
 
 impl Endpoint {
     /// Every call.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Token,
         Self::StableToken,
         Self::WxaCode,
@@ -51,6 +57,8 @@ impl Endpoint {
         Self::ClearQuota,
         Self::OauthToken,
         Self::UserInfo,
+        Self::UrlLink,
+        Self::Scheme,
     ];
 
     /// The path.
@@ -66,6 +74,8 @@ impl Endpoint {
             Self::ClearQuota => "/cgi-bin/clear_quota",
             Self::OauthToken => "/sns/oauth2/access_token",
             Self::UserInfo => "/sns/userinfo",
+            Self::UrlLink => "/wxa/generate_urllink",
+            Self::Scheme => "/wxa/generatescheme",
         }
     }
 
@@ -73,9 +83,13 @@ impl Endpoint {
     pub(super) fn admits(self, method: &Method) -> bool {
         match self {
             Self::Token | Self::Login | Self::CheckSession | Self::OauthToken | Self::UserInfo => true,
-            Self::StableToken | Self::WxaCode | Self::PhoneNumber | Self::Quota | Self::ClearQuota => {
-                *method == Method::POST
-            }
+            Self::StableToken
+            | Self::WxaCode
+            | Self::PhoneNumber
+            | Self::Quota
+            | Self::ClearQuota
+            | Self::UrlLink
+            | Self::Scheme => *method == Method::POST,
         }
     }
 

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use url::Url;
 
 mod api;
+mod application;
 mod assertion;
 mod codes;
 mod control;
@@ -38,6 +39,7 @@ mod faults;
 mod host;
 mod identifiers;
 mod language;
+mod links;
 mod oauth;
 mod open;
 mod phone;
@@ -54,8 +56,8 @@ pub use error::WechatError;
 pub use faults::{Effect, Fault, When};
 pub use state::{CallRecord, PhoneRefusal};
 pub use world::{
-    App, AppId, AppKind, Bilingual, LOGIN_PAGE, NotASandboxApp, PHONE_QUOTA_ERRNO, Persona, PhoneNumber, Quirks,
-    SERVICE_APP, SandboxConfig, Snapshot, WEBSITE_APP,
+    APPLICATION_APP, App, AppId, AppKind, Bilingual, LOGIN_PAGE, NotASandboxApp, PHONE_QUOTA_ERRNO, Persona,
+    PhoneNumber, Quirks, SERVICE_APP, SandboxConfig, Snapshot, WEBSITE_APP,
 };
 
 /// A running stand-in. Clones share everything.
@@ -73,6 +75,7 @@ struct Inner {
     addresses: RwLock<Addresses>,
     gateway: reqwest::Client,
     closing: watch::Sender<bool>,
+    applications: application::Applications,
     /// Another number whenever somebody does something with a website's code.
     website_codes: watch::Sender<u64>,
 }
@@ -98,6 +101,7 @@ impl Sandbox {
             clock_offset: AtomicU64::new(0),
             addresses: RwLock::default(),
             gateway,
+            applications: application::Applications::default(),
             closing: watch::Sender::new(false),
             website_codes: watch::Sender::new(0),
         }))
@@ -109,6 +113,8 @@ impl Sandbox {
             .route("/", get(|| async { Redirect::to("/phone") }))
             .merge(phone::router())
             .merge(open::router())
+            .merge(links::router())
+            .merge(application::router())
             .merge(control::router())
             .layer(middleware::from_fn_with_state(self.clone(), refuse_foreign_hosts));
         api::router().merge(guarded).with_state(self.clone())

@@ -14,6 +14,7 @@ use super::endpoint::Endpoint;
 use super::error::WechatError;
 use super::faults::Faults;
 use super::identifiers;
+use super::links::Links;
 use super::oauth::Oauth;
 use super::quotas::Quotas;
 use super::tokens::{self, Standing, Tokens};
@@ -31,6 +32,7 @@ pub(super) struct State {
     pub(super) quirks: Quirks,
     codes: Codes,
     pub(super) oauth: Oauth,
+    pub(super) links: Links,
     session_keys: HashMap<(AppId, String), SessionKey>,
 }
 
@@ -61,6 +63,8 @@ pub(super) enum Answer {
     Json(Value),
     /// A code that has to be drawn, for this app.
     Code(Order, Box<App>),
+    /// A link, or a scheme, with this ticket.
+    Link { ticket: String, scheme: bool },
 }
 
 /// The phone button gave no code: WeChat's `errno`, or there is no such person or app.
@@ -105,6 +109,7 @@ impl State {
             quirks: config.quirks,
             codes: Codes::default(),
             oauth: Oauth::default(),
+            links: Links::default(),
             session_keys: HashMap::new(),
         }
     }
@@ -165,6 +170,7 @@ impl State {
             Endpoint::ClearQuota => self.clear_quota(question, now).map(Answer::Json),
             Endpoint::OauthToken => self.oauth_token(question, now).map(Answer::Json),
             Endpoint::UserInfo => self.user_info(question, now).map(Answer::Json),
+            Endpoint::UrlLink | Endpoint::Scheme => self.make_link(endpoint, question, now),
         }
     }
 
@@ -364,7 +370,7 @@ impl State {
     }
 
     /// The app whose token the call carries.
-    fn authorise(&mut self, question: &Question, now: u64) -> Result<&mut Account, WechatError> {
+    pub(super) fn authorise(&mut self, question: &Question, now: u64) -> Result<&mut Account, WechatError> {
         let token = question.text("access_token").ok_or(WechatError::TOKEN_MISSING)?;
         let mut refusal = if tokens::is_well_formed(token) {
             WechatError::CREDENTIAL
@@ -398,7 +404,7 @@ impl Question {
     }
 
     /// The body as a JSON object.
-    fn json(&self) -> Result<Map<String, Value>, WechatError> {
+    pub(super) fn json(&self) -> Result<Map<String, Value>, WechatError> {
         if has_unicode_escape(&self.body) {
             return Err(WechatError::ESCAPED);
         }

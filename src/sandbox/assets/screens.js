@@ -89,6 +89,7 @@ const SCREENS = {
         notice(phone, text),
         make("button.primary", { type: "submit" }, text.code_open),
       ),
+      make("p.hint", make("a", { href: `/application?lang=${phone.language}` }, text.try_app)),
     ];
   },
 
@@ -117,7 +118,7 @@ const SCREENS = {
         );
       }),
     ),
-    make(
+    !phone.code?.entry && make(
       "label.how",
       { for: "how" },
       text.how,
@@ -230,6 +231,8 @@ const SCREENS = {
     ),
     make(
       "div.ways",
+      phone.offer?.app_parameter &&
+        make("button.primary", { type: "button", onclick: actions.backToApplication }, text.back_to_app),
       make("button.danger", { type: "button", onclick: () => actions.cancel("not_me") }, text.done_not_me),
     ),
   ],
