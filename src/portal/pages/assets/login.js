@@ -114,7 +114,11 @@
     write($("spoken"), [digits, spoken].filter(Boolean).join(" "));
     const opens = state === "pending" && ticket.open_url;
     $("open").hidden = $("other").hidden = !opens;
-    if (opens) $("open").href = ticket.open_url;
+    if (opens) {
+      $("open").href = ticket.open_url;
+      // An address of WeChat's own must not take the place of this page, which waits; a scheme opens no page.
+      $("open").target = ticket.open_url.startsWith("http") ? "_blank" : "";
+    }
     button($("yes"), ...yes);
     button($("no"), ...no);
     $("bind").hidden = state !== "bind";
