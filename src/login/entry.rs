@@ -32,6 +32,9 @@ pub enum EntryRefusal {
     /// A ticket with a code, opened by an application.
     #[error("a ticket with a code was opened by an application")]
     ByApplication,
+    /// A link that no page opened: tapped within WeChat, where no page is given one, or of a kind that none is given.
+    #[error("the mini program was opened by a link that somebody sent")]
+    SentLink,
     /// A link to a ticket whose page is not on a phone, and was given none.
     #[error("the ticket of a page that has no link was opened by a link")]
     ByLink,
@@ -48,7 +51,9 @@ impl Entry<'_> {
             return Err(EntryRefusal::Forwarded);
         }
         match kind {
-            ConnectionKind::MiniprogramLaunch(_) if is(&CODES) || is(&LINKS) => Err(EntryRefusal::NotByApplication),
+            ConnectionKind::MiniprogramLaunch(_) if is(&CODES) || is(&LINKS) || is(&SENT_LINKS) => {
+                Err(EntryRefusal::NotByApplication)
+            }
             ConnectionKind::MiniprogramLaunch(launch) => match self.referrer.filter(|app| !app.is_empty()) {
                 Some(app) if !launch.app_ids.iter().any(|listed| listed == app) => {
                     Err(EntryRefusal::ForeignApplication)
@@ -56,6 +61,7 @@ impl Entry<'_> {
                 _ => Ok(()),
             },
             _ if is(&[APPLICATION]) => Err(EntryRefusal::ByApplication),
+            _ if is(&SENT_LINKS) => Err(EntryRefusal::SentLink),
             _ => Ok(()),
         }
     }
@@ -82,8 +88,10 @@ const FORWARDED: [i64; 2] = [1007, 1008];
 /// Scanned, long-pressed or picked from the album: of an ordinary code, of a round one.
 const CODES: [i64; 6] = [1011, 1012, 1013, 1047, 1048, 1049];
 const FROM_PICTURE: [i64; 4] = [1012, 1013, 1048, 1049];
-/// Scheme, URL link outside of WeChat and inside, plain scheme.
-const LINKS: [i64; 4] = [1065, 1167, 1194, 1286];
+/// Scheme, URL link outside of WeChat: what a page on a phone is given.
+const LINKS: [i64; 2] = [1065, 1194];
+/// URL link or open tag inside WeChat, where a page shows its code; plain scheme, which needs no server.
+const SENT_LINKS: [i64; 2] = [1167, 1286];
 /// An application by WeChat's OpenSDK. What is opened again later reports another number, so that none is demanded.
 const APPLICATION: i64 = 1069;
 
@@ -108,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_ticket_is_opened_in_the_way_that_it_was_made_for() {
-        use EntryRefusal::{ByApplication, ForeignApplication, Forwarded, NotByApplication};
+        use EntryRefusal::{ByApplication, ForeignApplication, Forwarded, NotByApplication, SentLink};
         let cases = [
             (launch(), Some(1069), Some("wxapp1"), Ok(())),
             (launch(), Some(1069), Some("wxapp2"), Ok(())),
@@ -124,11 +132,15 @@ mod tests {
             (launch(), Some(1047), None, Err(NotByApplication)),
             (launch(), Some(1049), None, Err(NotByApplication)),
             (launch(), Some(1194), None, Err(NotByApplication)),
+            (launch(), Some(1167), None, Err(NotByApplication)),
             (launch(), Some(1007), Some("wxapp1"), Err(Forwarded)),
             (code(), Some(1047), None, Ok(())),
             (code(), Some(1012), None, Ok(())),
             (code(), Some(1194), Some("wxother"), Ok(())),
             (code(), None, None, Ok(())),
+            (code(), Some(1065), None, Ok(())),
+            (code(), Some(1167), None, Err(SentLink)),
+            (code(), Some(1286), None, Err(SentLink)),
             (code(), Some(1008), None, Err(Forwarded)),
             (code(), Some(1069), Some("wxapp1"), Err(ByApplication)),
         ];
@@ -140,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_link_leads_to_the_page_on_a_phone_and_to_no_other() {
-        for scene in [1065, 1167, 1194, 1286] {
+        for scene in [1065, 1194] {
             for kind in [DeviceKind::Phone, DeviceKind::Tablet] {
                 assert_eq!(judge_link(Some(scene), kind), Ok(()), "{scene}");
             }

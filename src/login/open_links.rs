@@ -83,17 +83,7 @@ impl OpenLinks {
         let ConnectionKind::MiniprogramQr(kind) = &connection.kind else {
             return None;
         };
-        let link = match kind.mobile {
-            MobileOpen::None => return None,
-            MobileOpen::UrlLink => LinkKind::Url,
-            MobileOpen::Scheme => LinkKind::Scheme,
-        };
-        let request = LinkRequest {
-            kind: link,
-            page: kind.page.clone(),
-            env_version: kind.env_version.as_str(),
-            days: DAYS,
-        };
+        let request = Self::request(connection)?;
         Some(Self {
             inner: Arc::new(Inner {
                 connection: connection.id.clone(),
@@ -104,6 +94,23 @@ impl OpenLinks {
                 kept: Mutex::default(),
                 turn: tokio::sync::Mutex::default(),
             }),
+        })
+    }
+
+    /// What WeChat is asked for, where pages of this connection open WeChat.
+    pub fn request(connection: &Connection) -> Option<LinkRequest> {
+        let ConnectionKind::MiniprogramQr(kind) = &connection.kind else {
+            return None;
+        };
+        Some(LinkRequest {
+            kind: match kind.mobile {
+                MobileOpen::None => return None,
+                MobileOpen::UrlLink => LinkKind::Url,
+                MobileOpen::Scheme => LinkKind::Scheme,
+            },
+            page: kind.page.clone(),
+            env_version: kind.env_version.as_str(),
+            days: DAYS,
         })
     }
 

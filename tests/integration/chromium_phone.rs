@@ -60,6 +60,12 @@ async fn a_person_on_a_phone_opens_wechat_and_finds_the_page_signed_in() {
     let (_, _, _, height) = shown.rectangle().await.unwrap();
     assert!(height >= 48.0, "{height}");
     assert!(!wait_for(&client, "#code").await.is_displayed().await.unwrap());
+    let (_, top, _, height) = wait_for(&client, "#open").await.rectangle().await.unwrap();
+    let inner = client.execute("return innerHeight", vec![]).await.unwrap();
+    assert!(
+        top + height <= inner.as_f64().unwrap(),
+        "the button is seen without a scroll"
+    );
     let wide = client
         .execute("return document.documentElement.scrollWidth", vec![])
         .await;
@@ -91,11 +97,19 @@ async fn a_person_on_a_phone_opens_wechat_and_finds_the_page_signed_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_another_phone_sees_the_code() {
     let (_demo, _driver, address, client) = phone().await;
-    client.goto(&format!("{address}?lang=zh")).await.unwrap();
+    client.goto(&address).await.unwrap();
     wait_for(&client, "#other").await.click().await.unwrap();
     assert!(wait_for(&client, "#code").await.is_displayed().await.unwrap());
-    assert!(wait_for(&client, "#number").await.is_displayed().await.unwrap());
     picture(&client, "phone-both").await;
+    // Then it is a page like every other: the number comes with the scan.
+    let (page, phone) = (client.window().await.unwrap(), wait_for(&client, "#simulated").await);
+    phone.click().await.unwrap();
+    opened(&client, 1).await;
+    click(&client, "Li Lei").await;
+    wait_for(&client, ".screen-confirm").await;
+    client.switch_to_window(page).await.unwrap();
+    wait_for(&client, "[data-state=scanned]").await;
+    assert!(wait_for(&client, "#number").await.is_displayed().await.unwrap());
     client.close().await.unwrap();
 }
 
