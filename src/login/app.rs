@@ -14,14 +14,14 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::config::settings::{Connection, ConnectionKind, EnvVersion, MiniprogramLaunch};
+use crate::config::settings::{Connection, ConnectionKind};
 use crate::login::Login;
 use crate::login::browser::{StatusView, Watched, registry_row};
 use crate::login::browser_half::{BrowserHalf, ReturnAddress};
 use crate::login::carried_half::carry;
 use crate::login::device::{Device, DeviceKind};
 use crate::login::error::{Ending, LoginError};
-use crate::login::scene::Scene;
+use crate::login::launch::Launch;
 use crate::session::bearer::{TokenHash, new_token, new_token_id};
 use crate::session::seal::Purpose;
 use crate::store::{Rotation, SessionRow, TicketState, TokenKind, TokenRow};
@@ -59,17 +59,6 @@ pub struct AppIssued {
     pub launch: Option<Launch>,
     /// Seconds until it ends.
     pub expires_in: i64,
-}
-
-/// What an application gives to `WXLaunchMiniProgram`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Launch {
-    /// Original id of the mini program, `gh_…`.
-    pub user_name: String,
-    /// Page with its query: the scene, and the application's half.
-    pub path: String,
-    /// 0 released, 1 developed, 2 tried: not WeChat's names elsewhere.
-    pub r#type: u8,
 }
 
 /// A ticket that an application has proven to be its own.
@@ -299,22 +288,6 @@ impl Login {
     }
 }
 
-impl Launch {
-    fn of(kind: &MiniprogramLaunch, scene: &Scene, half: Option<&str>) -> Self {
-        // Both values are base64url, which needs no encoding.
-        let half = half.map_or_else(String::new, |half| format!("&half={half}"));
-        Self {
-            user_name: kind.original_id.clone(),
-            path: format!("{}?scene={}{half}", kind.page, scene.as_str()),
-            r#type: match kind.env_version {
-                EnvVersion::Release => 0,
-                EnvVersion::Develop => 1,
-                EnvVersion::Trial => 2,
-            },
-        }
-    }
-}
-
 /// Access and refresh token of a session, and the rows that stand for them.
 fn pair_of(session: &SessionRow, sites: Option<&[String]>, now: i64) -> Result<(TokenPair, [TokenRow; 2]), LoginError> {
     let made = |_| LoginError::Seal("no randomness");
@@ -373,7 +346,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::login::scene::{SceneKey, SceneKeys};
     use crate::store::fixtures::{NOW, session};
 
     /// The example of RFC 7636, appendix B.
@@ -388,29 +360,6 @@ mod tests {
             &"A".repeat(44),
         ] {
             assert_eq!(decode_challenge(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_launch_is_what_the_open_sdk_takes() {
-        let keys = SceneKeys::new(vec![SceneKey::new(1, 0, b"key")]);
-        let scene = keys.mint("app", NOW).unwrap();
-        for (env_version, r#type) in [
-            (EnvVersion::Release, 0),
-            (EnvVersion::Develop, 1),
-            (EnvVersion::Trial, 2),
-        ] {
-            let kind = MiniprogramLaunch {
-                original_id: "gh_0123456789ab".into(),
-                app_ids: vec!["wxapp".into()],
-                page: "pages/login/login".into(),
-                env_version,
-            };
-            let launch = Launch::of(&kind, &scene, Some("aB-_"));
-            assert_eq!((launch.user_name.as_str(), launch.r#type), ("gh_0123456789ab", r#type));
-            let path = format!("pages/login/login?scene={}", scene.as_str());
-            assert_eq!(launch.path, format!("{path}&half=aB-_"));
-            assert_eq!(Launch::of(&kind, &scene, None).path, path);
         }
     }
 

@@ -48,6 +48,7 @@ pub mod geo;
 pub mod handoff;
 pub mod handoff_cookie;
 pub mod keyring;
+pub mod launch;
 pub mod limits;
 pub mod open_links;
 pub mod phone;

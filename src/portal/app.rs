@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::settings::{Connection, ConnectionKind};
-use crate::login::app::{AppFacts, AppStatus, AppTicket, Launch, TokenPair};
+use crate::login::app::{AppFacts, AppStatus, AppTicket, TokenPair};
 use crate::login::browser::StatusView;
 use crate::login::error::LoginError;
+use crate::login::launch::Launch;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};

@@ -51,6 +51,7 @@ class Ticket(val number: Int?, private val launch: JSONObject) {
  */
 class MenshenLogin(private val site: String, private val connection: String, private val kept: Safe) {
     private val refreshing = Mutex()
+    private val finishing = Mutex()
     private var access: String? = null
     private var accessEnds = 0L
 
@@ -77,7 +78,9 @@ class MenshenLogin(private val site: String, private val connection: String, pri
      * Step 2. Returns when the person has confirmed, throws [Refused] when that will not happen any more. Call it when
      * WeChat was opened, and again in onResume if the process was ended meanwhile: it asks at once.
      */
-    suspend fun finish() {
+    suspend fun finish(): Unit = finishing.withLock {
+        // Tokens come once: whoever asks beside another finds it done.
+        if (!isUnderWay && kept["refresh"] != null) return
         val ticket = kept["ticket"] ?: throw Refused("ticket_unknown", "no login is under way")
         val proof = JSONObject().put("code_verifier", kept["verifier"])
         var seen = "pending"

@@ -37,6 +37,7 @@ actor MenshenLogin {
     private let connection: String
     private var access: (token: String, ends: Date)?
     private var refreshing: Task<String?, Error>?
+    private var finishing: Task<Void, Error>?
 
     /// - Parameters:
     ///   - site: origin of the site, for example https://stock.example.com; the tokens are for this site alone
@@ -70,6 +71,15 @@ actor MenshenLogin {
     /// Step 2. Returns when the person has confirmed, throws `Refused` when that will not happen any more. Call it when
     /// WeChat was opened, and again when the application becomes active if it was ended meanwhile: it asks at once.
     func finish() async throws {
+        // Tokens come once: whoever asks beside another waits for the same answer.
+        if let finishing { return try await finishing.value }
+        let task = Task { try await poll() }
+        finishing = task
+        defer { finishing = nil }
+        try await task.value
+    }
+
+    private func poll() async throws {
         guard let ticket = Safe.get("ticket"), let verifier = Safe.get("verifier") else {
             throw Refused(code: "ticket_unknown", message: "no login is under way")
         }

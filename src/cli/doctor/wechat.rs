@@ -233,7 +233,10 @@ impl App<'_> {
         if self.connections.iter().any(|connection| wants_phone(connection)) {
             metered.push(Endpoint::PhoneNumber);
         }
-        let links = self.connections.iter().filter_map(|connection| OpenLinks::request(connection));
+        let links = self
+            .connections
+            .iter()
+            .filter_map(|connection| OpenLinks::request(connection));
         for endpoint in links.map(|link| link.kind.endpoint()) {
             if !metered.contains(&endpoint) {
                 metered.push(endpoint);

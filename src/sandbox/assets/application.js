@@ -34,6 +34,7 @@ const text = TEXTS[document.documentElement.lang.startsWith("zh") ? "zh" : "en"]
 const byId = (id) => document.getElementById(id);
 let login = null;
 let timer = 0;
+let asking = false; // tokens come once: the answer to a second question would say that they are gone
 
 function show({ title = text.title, lead, number = "", phone = "", act = null, facts = null }) {
   byId("title").textContent = title;
@@ -76,14 +77,16 @@ async function begin() {
 }
 
 async function poll() {
+  if (asking) return;
   clearTimeout(timer);
-  const mine = login;
+  asking = true;
   const answer = await ask("poll", { login });
-  if (mine !== login) return;
+  asking = false;
   if (answer.status === 202) {
     timer = setTimeout(poll, 1500);
     return;
   }
+  timer = 0;
   if (answer.status !== 200) return fail(answer);
   signedIn(answer.body);
 }
