@@ -16,7 +16,7 @@ use crate::cli::{DONE, FAILED, asked_to_stop, complain};
 use crate::config::settings::{Log, LogFormat, Settings};
 use crate::config::{System, parse};
 use crate::proxy::gateway::{Doors, Gateway, StartError};
-use crate::sandbox::{self, AppKind, Sandbox, SandboxConfig, demo_app};
+use crate::sandbox::{self, APPLICATION_APP, AppKind, Sandbox, SandboxConfig, demo_app};
 use crate::store::{NewUser, Store, StoreError};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::logs;
@@ -158,6 +158,20 @@ open_platform = "{OPEN_PLATFORM}"
 phone = "required"
 association = "field"
 match_fields = ["phone"]
+mobile = "url_link"
+
+[[connections]]
+id = "app"
+kind = "miniprogram-launch"
+display_name = "门神 Menshen"
+app_id = "{app_id}"
+app_secret = "{secret}"
+open_platform = "{OPEN_PLATFORM}"
+phone = "required"
+association = "field"
+match_fields = ["phone"]
+original_id = "{original_id}"
+app_ids = ["{APPLICATION_APP}"]
 
 [[connections]]
 id = "website"
@@ -200,6 +214,7 @@ access = "public"
         reachable(listen),
         data_dir = directory.display().to_string(),
         app_id = app.app_id.as_str(),
+        original_id = app.original_id(),
         secret = app.secret.expose_secret(),
         website_id = website.app_id.as_str(),
         website_secret = website.secret.expose_secret(),

@@ -15,7 +15,6 @@ use super::read::read;
 use super::reading::Reading;
 use super::settings::Settings;
 use super::surroundings::{Surroundings, System};
-use super::unsupported::unsupported;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone)]
@@ -95,9 +94,6 @@ pub fn parse(path: &Path, source: &str, surroundings: &dyn Surroundings) -> Resu
     let settings = read(&mut reading, document.get_ref());
     check(&mut reading, &settings);
     reading.check_literal_secret();
-    for setting in unsupported(&settings) {
-        reading.error(&setting.key, setting.message, setting.remedy);
-    }
     let (mistakes, files) = reading.finish();
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
         return Err(mistakes);

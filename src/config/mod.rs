@@ -22,7 +22,6 @@ pub mod settings;
 mod surroundings;
 #[cfg(test)]
 mod tests;
-mod unsupported;
 mod upstream;
 mod values;
 mod words;
@@ -36,7 +35,6 @@ pub use mistake::{Mistake, Severity};
 pub use secret::{RandomUnavailable, secret};
 pub use settings::Settings;
 pub use surroundings::{Surroundings, System};
-pub use unsupported::{Unsupported, unsupported};
 
 /// The file to load: the one that was named, else `$MENSHEN_CONFIG`, else `./config/menshen.toml`.
 pub fn find(path: Option<PathBuf>, surroundings: &dyn Surroundings) -> PathBuf {

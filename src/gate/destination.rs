@@ -62,6 +62,13 @@ impl Destination {
         }
     }
 
+    /// Whether it ends a window of its own, here or at the host that asked.
+    pub fn is_popup(&self) -> bool {
+        match self {
+            Self::Place(page) | Self::Handoff(Handoff { page, .. }) => page.is_popup(),
+        }
+    }
+
     /// The hand-off, if it is one.
     pub fn handoff(&self) -> Option<&Handoff> {
         match self {

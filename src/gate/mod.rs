@@ -10,6 +10,7 @@ pub mod destination;
 pub(crate) mod fixture;
 pub mod origin;
 pub mod path;
+pub mod popup;
 pub mod request_class;
 pub mod return_to;
 pub mod route;

@@ -7,12 +7,13 @@
 
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
 use crate::gate::Gate;
 use crate::gate::origin::OwnOrigin;
 use crate::gate::path::{PortalMatch, portal_match};
+use crate::gate::popup::PopupOrigin;
 use crate::gate::request_class::Class;
 
 /// A checked place to return to: a path of this host, or an absolute URL of a host that a site names. ASCII, without
@@ -42,6 +43,21 @@ impl ReturnTo {
             },
             _ => Self::parse(target, gate, own),
         }
+    }
+
+    /// The portal's page that tells the opener of a window that its login is done.
+    pub fn popup(origin: &PopupOrigin) -> Self {
+        let origin = utf8_percent_encode(origin.as_str(), NON_ALPHANUMERIC);
+        Self(format!("{POPUP}?origin={origin}"))
+    }
+
+    /// Whether it is that page, here or at another host.
+    pub fn is_popup(&self) -> bool {
+        let rest = match self.0.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or("", |path| &rest[path..]),
+            None => &self.0,
+        };
+        rest.split(['?', '#']).next() == Some(POPUP)
     }
 
     /// For `Location`.
@@ -79,7 +95,9 @@ fn check(asked: &str, gate: &Gate, own: &OwnOrigin<'_>) -> Option<ReturnTo> {
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    if !is_forwardable(url.path()) || portal_match(url.path()) != PortalMatch::Elsewhere {
+    // The one page of the portal that a login may lead to; it judges for itself whom it tells.
+    let is_page = is_forwardable(url.path()) && portal_match(url.path()) == PortalMatch::Elsewhere;
+    if !is_page && url.path() != POPUP {
         return None;
     }
     let same_origin = url.origin() == base.origin();
@@ -98,14 +116,14 @@ fn check(asked: &str, gate: &Gate, own: &OwnOrigin<'_>) -> Option<ReturnTo> {
 }
 
 /// Whether the configuration names the host of a URL.
-fn is_named(url: &Url, gate: &Gate) -> bool {
+pub(super) fn is_named(url: &Url, gate: &Gate) -> bool {
     url.host_str()
         .and_then(|host| gate.site(host))
         .is_some_and(|found| found.is_named())
 }
 
 /// Whether scheme and port are those that `public_url` says the gateway is reached by.
-fn is_public_port(url: &Url, gate: &Gate) -> bool {
+pub(super) fn is_public_port(url: &Url, gate: &Gate) -> bool {
     (url.scheme() == "https") == gate.https() && url.port() == gate.public_port
 }
 
@@ -116,6 +134,8 @@ fn is_forwardable(path: &str) -> bool {
     !decoded.starts_with(b"//") && !decoded.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\')
 }
 
+/// The page of [`ReturnTo::popup`].
+const POPUP: &str = "/.menshen/popup";
 /// Longest address that is kept; the longest request target that the gateway takes.
 const MAX_LENGTH: usize = 8 * 1024;
 
@@ -170,6 +190,32 @@ mod tests {
             ("https://3221225991/a", "https://192.0.2.7/a"),
         ] {
             assert_eq!(parse(asked), kept, "{asked}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_a_window_is_the_only_one_of_the_portal() {
+        let origin = PopupOrigin::parse("https://app.test", &sites(), &OWN, None).unwrap();
+        let page = ReturnTo::popup(&origin);
+        assert_eq!(page.as_str(), "/.menshen/popup?origin=https%3A%2F%2Fapp%2Etest");
+        assert!(page.is_local() && page.is_popup());
+        assert_eq!(parse(page.as_str()), page.as_str());
+        let elsewhere = ReturnTo::parse(&format!("https://x.corp.test{page}"), &sites(), &OWN);
+        assert!(elsewhere.is_popup() && !elsewhere.is_local());
+        for other in [
+            "/.menshen/popup/",
+            "/.menshen/popup/x",
+            "/.menshen/popupx",
+            "/.menshen/POPUP",
+            "/.menshen/%70opup",
+            "/.menshen//popup",
+            "/.menshen/popup;x",
+            "https://evil.test/.menshen/popup",
+        ] {
+            assert_eq!(parse(other), "/", "{other}");
+        }
+        for other in ["/", "/x?/.menshen/popup", "/x#/.menshen/popup", "https://app.test"] {
+            assert!(!ReturnTo::parse(other, &sites(), &OWN).is_popup(), "{other}");
         }
     }
 

@@ -98,6 +98,12 @@ impl Routes {
         self.keeps_encoded_slashes
     }
 
+    /// Whether any route lets the scripts of this origin read its answers.
+    pub fn lists_cors_origin(&self, origin: &str) -> bool {
+        let mut listed = self.ordered.iter().flat_map(|route| &route.cors_origins);
+        listed.any(|listed| listed == origin)
+    }
+
     /// What holds for a request. `path` is normalised.
     pub fn rules(&self, method: &Method, path: &str) -> Rules<'_> {
         let mut rules = Rules {

@@ -18,8 +18,10 @@ use crate::config::settings::{Connection, ConnectionKind};
 use crate::login::Login;
 use crate::login::browser::{StatusView, Watched, registry_row};
 use crate::login::browser_half::{BrowserHalf, ReturnAddress};
+use crate::login::carried_half::carry;
 use crate::login::device::{Device, DeviceKind};
 use crate::login::error::{Ending, LoginError};
+use crate::login::launch::Launch;
 use crate::session::bearer::{TokenHash, new_token, new_token_id};
 use crate::session::seal::Purpose;
 use crate::store::{Rotation, SessionRow, TicketState, TokenKind, TokenRow};
@@ -51,8 +53,10 @@ pub struct AppIssued {
     pub id: String,
     /// To be shown before the phone is taken out; `None` when no number is asked for.
     pub number: Option<u8>,
-    /// Text of the code that a phone scans; `None` where the connection has round codes only.
+    /// Text of the code that a phone scans; `None` where the connection has round codes only, or none.
     pub qr_text: Option<String>,
+    /// What WeChat's OpenSDK is given; for connections that an application opens.
+    pub launch: Option<Launch>,
     /// Seconds until it ends.
     pub expires_in: i64,
 }
@@ -126,6 +130,13 @@ impl Login {
             challenge,
             audience: facts.audience.map(str::to_owned),
         };
+        let launch = match &connection.kind {
+            ConnectionKind::MiniprogramLaunch(launch) => {
+                let half = carry(&self.ring, &sealed.half.facts(), &scene, now);
+                Some(Launch::of(launch, &scene, half.as_deref()))
+            }
+            _ => None,
+        };
         let mut bytes = vec![VERSION];
         bytes.extend(postcard::to_stdvec(&sealed).map_err(|_| LoginError::Seal("a ticket cannot be written"))?);
         let id = self
@@ -138,6 +149,7 @@ impl Login {
             id,
             number: self.settings.login.number_matching.then_some(numbers.right),
             qr_text: self.codes.get(&connection.id).and_then(|codes| codes.link(&scene)),
+            launch,
             expires_in: self.ticket_ttl(),
         })
     }

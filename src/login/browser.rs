@@ -17,7 +17,7 @@ use crate::identity::person::{Authentication, Method};
 use crate::login::Login;
 use crate::login::browser_half::{BindTo, BrowserHalf, ReturnAddress, browser_digest};
 use crate::login::codes::Picture;
-use crate::login::device::Device;
+use crate::login::device::{Device, Surroundings};
 use crate::login::error::{Ending, LoginError};
 use crate::login::phone::user_of;
 use crate::login::scene::Scene;
@@ -59,6 +59,10 @@ pub struct Issued {
     pub expires_in: i64,
     /// The page must hand the return address back.
     pub hand_back: bool,
+    /// Opens WeChat on the phone that the page is on.
+    pub open_url: Option<String>,
+    /// The number, where WeChat will cover the page that shows it.
+    pub number: Option<u8>,
     /// `Set-Cookie` lines.
     pub cookies: Vec<String>,
 }
@@ -188,8 +192,18 @@ impl Login {
             .map_err(|_| LoginError::Seal("no sealing key is active"))?;
         // The cookie outlives every state that the ticket can reach; the ticket says when it ends.
         let max_age = self.ticket_ttl() * 2 + self.bind_ttl() + CONFIRMED;
+        let open_url = match Surroundings::of(facts.agent) {
+            Surroundings::PhoneBrowser => self.open_url(facts.connection, &scene, &half).await,
+            _ => None,
+        };
+        let number = match open_url {
+            Some(_) => self.number(&scene)?,
+            None => None,
+        };
         self.metrics.ticket_issued();
         Ok(Issued {
+            open_url,
+            number,
             expires_in: scene.issued_at() + self.ticket_ttl() - now,
             hand_back: matches!(half.return_to, ReturnAddress::Hash(_)),
             cookies: vec![
@@ -199,6 +213,18 @@ impl Login {
             picture,
             scene,
         })
+    }
+
+    /// The number to be chosen on the phone, where one is asked for.
+    ///
+    /// # Errors
+    /// [`LoginError::Unknown`] when the key of the scene is gone.
+    pub fn number(&self, scene: &Scene) -> Result<Option<u8>, LoginError> {
+        if !self.settings.login.number_matching {
+            return Ok(None);
+        }
+        let numbers = self.scenes.numbers(scene).map_err(|_| LoginError::Unknown)?;
+        Ok(Some(numbers.right))
     }
 
     /// Admits a browser to a ticket.
@@ -254,12 +280,7 @@ impl Login {
             _ => None,
         };
         let number = match standing.status {
-            Status::Scanned if self.settings.login.number_matching => Some(
-                self.scenes
-                    .numbers(&watched.scene)
-                    .map_err(|_| LoginError::Unknown)?
-                    .right,
-            ),
+            Status::Scanned => self.number(&watched.scene)?,
             _ => None,
         };
         Ok(StatusView {

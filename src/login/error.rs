@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use crate::login::entry::EntryRefusal;
 use crate::login::limits::TooMany;
 use crate::store::StoreError;
 use crate::wechat::{Outcome, WechatError};
@@ -29,9 +30,9 @@ pub enum LoginError {
     /// The browser's half has not been shown to this phone.
     #[error("the phone has not been shown what it would confirm")]
     BrowserAbsent,
-    /// The mini program was opened in a way that cannot be a scan.
-    #[error("the mini program was not opened by a scan (entry {0})")]
-    EntryRefused(i64),
+    /// The mini program was opened in a way that this ticket was not made for.
+    #[error(transparent)]
+    EntryRefused(#[from] EntryRefusal),
     /// The session that asked for this has ended, or it is another one's.
     #[error("the session that asked for this is not here any more")]
     SessionEnded,
@@ -74,6 +75,8 @@ pub enum Ending {
     AccountBound,
     /// Two identities of one person point at different users.
     AmbiguousAccount,
+    /// The mini program was opened in a way that this ticket was not made for.
+    EntryRefused,
     /// No user, and none may be made.
     NoAccount,
     /// Somebody else has this number.
@@ -103,9 +106,10 @@ impl LoginError {
 }
 
 impl Ending {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::AccountBound,
         Self::AmbiguousAccount,
+        Self::EntryRefused,
         Self::NoAccount,
         Self::PhoneTaken,
         Self::ProofWrong,
@@ -118,6 +122,7 @@ impl Ending {
         match self {
             Self::AccountBound => "account_bound",
             Self::AmbiguousAccount => "ambiguous_account",
+            Self::EntryRefused => "entry_refused",
             Self::NoAccount => "no_account",
             Self::PhoneTaken => "phone_taken",
             Self::ProofWrong => "proof_wrong",

@@ -21,6 +21,7 @@ use crate::login::error::LoginError;
 use crate::login::geo::GeoDatabase;
 use crate::login::limits::Limits;
 use crate::login::official_account::OfficialAccountDesk;
+use crate::login::open_links::OpenLinks;
 use crate::login::redirect_app::RedirectApp;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::login::waiters::Waiters;
@@ -38,17 +39,21 @@ pub mod binding;
 pub mod browser;
 pub mod browser_half;
 pub mod cancel;
+pub mod carried_half;
 pub mod codes;
 pub mod confirm;
 pub mod connect;
 pub mod device;
+pub mod entry;
 pub mod error;
 pub mod geo;
 pub mod handoff;
 pub mod handoff_cookie;
 pub mod keyring;
+pub mod launch;
 pub mod limits;
 pub mod official_account;
+pub mod open_links;
 pub mod phone;
 mod phone_errno;
 pub mod place;
@@ -91,6 +96,8 @@ pub struct Login {
     pub codes: HashMap<String, Codes>,
     /// Service accounts whose messages come here, by connection id.
     pub accounts: HashMap<String, OfficialAccountDesk>,
+    /// What opens WeChat on a phone, by connection id.
+    pub open_links: HashMap<String, OpenLinks>,
     /// Where addresses are, if the operator has a database.
     pub geo: Option<Arc<GeoDatabase>>,
     /// Told when this node revoked something, so that it is read again at once.
@@ -143,8 +150,11 @@ impl Login {
     pub fn resting_calls(&self) -> Vec<RestingCall> {
         let programs = self.wechat.values().map(|app| (app.app_id(), app.resting()));
         let redirects = self.redirects.values().map(|app| (app.app_id(), app.resting()));
+        let accounts = self.accounts.values().map(|desk| &desk.wechat);
+        let accounts = accounts.map(|app| (app.app_id(), app.resting()));
         let mut calls: Vec<RestingCall> = programs
             .chain(redirects)
+            .chain(accounts)
             .flat_map(|(app_id, causes)| causes.into_iter().map(move |cause| resting_call(app_id, &cause)))
             .collect();
         calls.sort_by(|one, other| {

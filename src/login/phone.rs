@@ -11,11 +11,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio::time::{Instant, timeout_at};
 
 use crate::accounts::{Recognised, WechatIdentity};
-use crate::config::settings::{Association, Connection, NumberEntry, PhonePolicy};
+use crate::config::settings::{Association, Connection, ConnectionKind, NumberEntry, PhonePolicy};
 use crate::login::Login;
 use crate::login::browser::{StatusUser, random_text};
 use crate::login::browser_half::BrowserFacts;
+use crate::login::carried_half;
 use crate::login::connect::bind_to;
+use crate::login::entry::{self, Entry};
 use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
@@ -73,8 +75,23 @@ pub struct PhoneView {
     pub connection: String,
     /// The code came out of a picture.
     pub picture: bool,
+    /// For the way back to the application that opened the mini program: names the ticket to it, and opens nothing.
+    pub app_parameter: Option<String>,
     /// Seconds to the next end of waiting.
     pub expires_in: i64,
+}
+
+/// What a mini program sends when it was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanCall<'a> {
+    /// As it came with the code, the link or the launch.
+    pub scene: &'a str,
+    /// Of `wx.login`.
+    pub code: &'a str,
+    /// How it was opened.
+    pub entry: Entry<'a>,
+    /// What a link or a launch carried beside the scene.
+    pub half: Option<&'a str>,
 }
 
 /// Whether the phone number is asked for.
@@ -133,21 +150,15 @@ impl Login {
     ///
     /// # Errors
     /// A code that WeChat refused, or an answer that never came, leaves the ticket as it was.
-    pub async fn scan(
-        &self,
-        scene: &str,
-        code: &str,
-        entry: Option<i64>,
-        caller: Caller<'_>,
-    ) -> Result<PhoneView, LoginError> {
+    pub async fn scan(&self, call: ScanCall<'_>, caller: Caller<'_>) -> Result<PhoneView, LoginError> {
         let deadline = Instant::now() + BROWSER_WAITS;
-        let scene = self.admit(scene, caller)?;
+        let scene = self.admit(call.scene, caller)?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
         if !connection.kind.gets_phone() {
             // Of a service account: no mini program opens it, and WeChat would take the question amiss.
             return Err(LoginError::Unknown);
         }
-        if let Some(entry) = entry.filter(|entry| FORWARDED.contains(entry)) {
+        if let Err(refusal) = call.entry.judge(&connection.kind) {
             // Nobody scanned, so there is no row: the event is all that tells of it.
             self.auditor.record(AuditEvent {
                 request_id: Some(caller.request_id.to_owned()),
@@ -157,7 +168,7 @@ impl Login {
                 reason: Some("entry_refused".to_owned()),
                 ..AuditEvent::new(AuditKind::LoginFailed, self.clock.now())
             });
-            return Err(LoginError::EntryRefused(entry));
+            return Err(refusal.into());
         }
         let app = self.wechat.get(&connection.id).ok_or(LoginError::Unknown)?;
         // Before WeChat is asked: a ticket that has ended costs no call.
@@ -165,7 +176,7 @@ impl Login {
         self.refuse_unless_open(&scene, before.as_ref())?;
 
         let identity = app
-            .code_to_session(code)
+            .code_to_session(call.code)
             .await
             .map_err(|error| LoginError::wechat(&connection.id, error))?;
         self.limits.person_call(&identity.openid)?;
@@ -192,7 +203,9 @@ impl Login {
         // Subscribed before the row exists: the browser's answer to it cannot be missed.
         let mut waiter = self.waiters.subscribe(scene.as_str());
         let label = PhoneLabel::of(caller);
-        self.hold(&scene, connection, &identity, &handle, entry, label).await?;
+        self.hold(&scene, connection, &identity, &handle, call.entry.scene, label)
+            .await?;
+        self.take_half(&scene, call.half).await?;
         self.waiters.wake(scene.as_str());
         let mut row = self.store.ticket(scene.as_str()).await?.ok_or(LoginError::Unknown)?;
         self.audit(
@@ -238,6 +251,18 @@ impl Login {
             .await?;
         self.phone_view(&scene, connection, &row, &row.handle_hash, &recognised, caller)
             .await
+    }
+
+    /// Takes the browser's half from the link that carried it here. One that does not open is none: the page brings its
+    /// own.
+    async fn take_half(&self, scene: &Scene, half: Option<&str>) -> Result<(), LoginError> {
+        let Some(facts) = half.and_then(|half| carried_half::open(&self.ring, half, scene)) else {
+            return Ok(());
+        };
+        let json =
+            serde_json::to_string(&facts).map_err(|_| LoginError::Seal("the browser's half cannot be written"))?;
+        self.store.ticket_set_browser(scene.as_str(), &json).await?;
+        Ok(())
     }
 
     /// Checks a scene before anybody is asked; a forged one counts tenfold.
@@ -353,8 +378,9 @@ impl Login {
         Ok(())
     }
 
-    /// What can be said only after the browser has spoken: who is nobody here may not come where nobody new may, unless they
-    /// do not come at all, because somebody connects their own WeChat account.
+    /// What can be said only after the browser has spoken: a link leads to the ticket of a page that was given one; who is
+    /// nobody here may not come where nobody new may, unless they do not come at all, because somebody connects their own
+    /// WeChat account.
     pub(super) async fn refuse_what_was_asked(
         &self,
         connection: &Connection,
@@ -362,8 +388,16 @@ impl Login {
         recognised: &Recognised,
         request_id: &str,
     ) -> Result<(), LoginError> {
-        if row.state != TicketState::Scanned || row.browser.is_none() || row.is_leased(self.clock.now()) {
+        if row.state != TicketState::Scanned || row.is_leased(self.clock.now()) {
             return Ok(());
+        }
+        let Some(browser) = browser_facts(row) else {
+            return Ok(());
+        };
+        if entry::judge_link(row.entry, browser.device.kind).is_err() {
+            let ending = Ending::EntryRefused;
+            self.fail(row, &[TicketState::Scanned], ending, request_id).await?;
+            return Err(LoginError::Ended(ending));
         }
         if let Some(bind_to) = bind_to(row) {
             return self.refuse_unconnectable(connection, row, &bind_to, request_id).await;
@@ -407,7 +441,7 @@ impl Login {
         caller: Caller<'_>,
     ) -> Result<PhoneView, LoginError> {
         let standing = Standing::of(scene, Some(row), self.ticket_ttl(), self.clock.now());
-        let browser: Option<BrowserFacts> = row.browser.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        let browser = browser_facts(row);
         if browser.is_some() && !row.shown {
             // Should the answer be lost on its way, the phone asks again before it can confirm anything. Another scan
             // may have taken over since: what this answer shows counts for the handle that it goes to, no other.
@@ -446,10 +480,16 @@ impl Login {
             known: user_of(recognised).is_some(),
             account,
             connection: connection.id.clone(),
-            picture: row.entry.is_some_and(|entry| FROM_PICTURE.contains(&entry)),
+            picture: entry::is_from_picture(row.entry),
+            app_parameter: matches!(connection.kind, ConnectionKind::MiniprogramLaunch(_))
+                .then(|| scene.as_str().to_owned()),
             expires_in: standing.expires_in,
         })
     }
+}
+
+fn browser_facts(row: &Ticket) -> Option<BrowserFacts> {
+    row.browser.as_deref().and_then(|json| serde_json::from_str(json).ok())
 }
 
 /// Nothing that the person could still do would let them in.
@@ -481,7 +521,3 @@ fn shorten(agent: &str) -> String {
 
 /// So long a scan waits for the browser's half.
 const BROWSER_WAITS: Duration = Duration::from_secs(2);
-/// Launch scenes of a forwarded card.
-const FORWARDED: [i64; 2] = [1007, 1008];
-/// Launch scenes of a code in a picture: long-pressed or out of the album.
-const FROM_PICTURE: [i64; 4] = [1012, 1013, 1048, 1049];

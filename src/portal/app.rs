@@ -15,9 +15,11 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::settings::{Connection, ConnectionKind};
 use crate::login::app::{AppFacts, AppStatus, AppTicket, TokenPair};
 use crate::login::browser::StatusView;
 use crate::login::error::LoginError;
+use crate::login::launch::Launch;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
@@ -29,7 +31,7 @@ type Answer = Result<Response<Body>, Problem>;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct CreateBody {
-    /// Without one, the first of the host.
+    /// Without one, the first of the host with a code, else the first that an application opens.
     #[serde(default)]
     connection: Option<String>,
     code_challenge: String,
@@ -45,6 +47,8 @@ struct Created<'a> {
     number: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     qr_text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    launch: Option<&'a Launch>,
     expires_in: i64,
 }
 
@@ -93,13 +97,7 @@ pub(super) async fn create(
     if site.is_none() && !context.public_host {
         return Err(Code::NotFound.into());
     }
-    let mut connections = portal.connections_of(&context, None);
-    // A service account's code is WeChat's, and an application would have to be told it.
-    connections.retain(|connection| connection.kind.gets_phone());
-    let connection = match &body.connection {
-        Some(id) => connections.iter().find(|connection| connection.id == *id),
-        None => connections.first(),
-    };
+    let connection = portal.connection_for_app(&context, body.connection.as_deref());
     let facts = AppFacts {
         connection: connection.ok_or(Code::NotFound)?,
         site: portal.site_name(context.site),
@@ -118,6 +116,7 @@ pub(super) async fn create(
         connection: &facts.connection.id,
         number: issued.number,
         qr_text: issued.qr_text.as_deref(),
+        launch: issued.launch.as_ref(),
         expires_in: issued.expires_in,
     };
     Ok((StatusCode::CREATED, Json(created)).into_response())
@@ -183,6 +182,20 @@ pub(super) async fn refresh(
 }
 
 impl Inner {
+    /// The connection that an application logs in by: the one that it names, else the first with a code, which a terminal
+    /// needs, else the first that an application opens.
+    fn connection_for_app(&self, context: &RequestContext, named: Option<&str>) -> Option<&Connection> {
+        let opens = |connection: &&Connection| matches!(connection.kind, ConnectionKind::MiniprogramLaunch(_));
+        // A service account's code is WeChat's, and an application would have to be told it.
+        let with_code = self
+            .connections_of(context, None)
+            .into_iter()
+            .filter(|connection| connection.kind.gets_phone());
+        let opened = self.listed(context, None).into_iter().filter(opens);
+        let mut all = with_code.chain(opened);
+        all.find(|connection| named.is_none_or(|id| connection.id == id))
+    }
+
     /// What an application is told while it waits; `None` when the ticket is confirmed.
     async fn wait_for_app(
         &self,

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::config::settings::Connection;
 use crate::login::browser::{Issued, PageFacts, StatusUser, Watched};
 use crate::login::browser_half::BindTo;
-use crate::login::device::{Device, DeviceKind};
+use crate::login::device::Surroundings;
 use crate::login::error::LoginError;
 use crate::portal::Inner;
 use crate::portal::account::{ACCOUNT, Entering};
@@ -137,7 +137,7 @@ impl Inner {
         issued: &Issued,
         user: &User,
     ) -> Result<Html<String>, Problem> {
-        let agent = user_agent(headers);
+        let surroundings = Surroundings::of(user_agent(headers));
         let name = StatusUser::of(user).name;
         let simulated_phone = self.simulated_phone(connection, &issued.scene);
         let page = LoginPage {
@@ -154,8 +154,8 @@ impl Inner {
             rd: ACCOUNT,
             hand_back_rd: false,
             number_entry: self.number_entry(),
-            in_wechat: Device::is_wechat(agent),
-            mobile: Device::of(agent).kind != DeviceKind::Desktop,
+            in_wechat: surroundings == Surroundings::WechatOnPhone,
+            mobile: surroundings == Surroundings::PhoneBrowser,
             // Somebody is signed in, which is no news here.
             switching: true,
             simulated_phone_url: simulated_phone.as_deref(),

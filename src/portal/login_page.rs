@@ -15,7 +15,7 @@ use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
 use crate::login::codes::Picture;
-use crate::login::device::{Device, DeviceKind};
+use crate::login::device::Surroundings;
 use crate::login::error::LoginError;
 use crate::login::scene::Scene;
 use crate::portal::account::ACCOUNT;
@@ -28,7 +28,7 @@ use crate::portal::pages::{
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 use crate::portal::texts::RedirectProblem;
-use crate::portal::{FormTargets, FrameSources, Inner};
+use crate::portal::{FormTargets, FrameSources, InPopup, Inner};
 
 /// Query of `GET /.menshen/login`.
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +36,8 @@ pub(super) struct LoginQuery {
     rd: Option<String>,
     connection: Option<String>,
     switch: Option<String>,
+    /// Opened in a window of its own by a page of this origin.
+    popup: Option<String>,
 }
 
 /// `GET /.menshen/login`: with a session 303 to `rd`, unless another person wants to sign in. Only a top-level
@@ -48,10 +50,13 @@ pub(super) async fn login(
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
     let switching = query.switch.as_deref() == Some("true");
-    let rd = query
-        .rd
-        .as_deref()
-        .map(|rd| Destination::parse(rd, &portal.gate, &context.own_origin()));
+    let parse = |rd: &str| Destination::parse(rd, &portal.gate, &context.own_origin());
+    let rd = match &query.popup {
+        Some(origin) => Some(Destination::Place(ReturnTo::popup(
+            &portal.popup_origin(&context, origin)?,
+        ))),
+        None => query.rd.as_deref().map(parse),
+    };
     let navigates = mints_ticket(&method, classify(&method, &headers));
     // A code for another host is written down, and counts like a page.
     let hands_on = rd.as_ref().and_then(Destination::handoff).is_some();
@@ -139,8 +144,8 @@ impl Prepared {
                 id: issued.scene.as_str(),
                 expires_in: u64::try_from(issued.expires_in).unwrap_or_default(),
                 qr,
-                open_url: None,
-                number: None,
+                open_url: issued.open_url.as_deref(),
+                number: issued.number,
             }),
             Self::Frame { src, start_url, .. } => Way::Frame {
                 src,
@@ -220,10 +225,17 @@ impl Inner {
         let Some(connection) = chosen else {
             let asked_for = |connection: &&Connection| asked.connection.is_none_or(|id| connection.id == id);
             let elsewhere = self.ways_of(context, handoff.as_ref());
-            if !elsewhere.iter().any(asked_for) {
+            let opened_by_apps = |connection: &&Connection| {
+                asked_for(connection) && matches!(connection.kind, ConnectionKind::MiniprogramLaunch(_))
+            };
+            let problem = if elsewhere.iter().any(asked_for) {
+                RedirectProblem::OnlyInWechat
+            } else if self.listed(context, handoff.as_ref()).iter().any(opened_by_apps) {
+                RedirectProblem::OnlyInApplication
+            } else {
                 return Err(Code::NotFound.into());
-            }
-            let mut response = self.redirect_page(context, headers, RedirectProblem::OnlyInWechat, None);
+            };
+            let mut response = self.redirect_page(context, headers, problem, None);
             note_status(&mut response, asked.status);
             return Ok(response);
         };
@@ -233,7 +245,7 @@ impl Inner {
         });
         let rd = destination.to_string();
         let prepared = self.prepare(context, headers, connection, &destination).await?;
-        let device = Device::of(agent);
+        let surroundings = Surroundings::of(agent);
         let url = |other: &&Connection| login_url(&other.id, &rd, asked.switching);
         let urls: Vec<String> = connections.iter().map(url).collect();
         let tabs: Vec<Tab<'_>> = connections
@@ -260,8 +272,8 @@ impl Inner {
             rd: &rd,
             hand_back_rd: prepared.hand_back(),
             number_entry: self.number_entry(),
-            in_wechat: Device::is_wechat(agent),
-            mobile: device.kind != DeviceKind::Desktop,
+            in_wechat: surroundings == Surroundings::WechatOnPhone,
+            mobile: surroundings == Surroundings::PhoneBrowser,
             switching: asked.switching,
             simulated_phone_url: prepared.simulated_phone(),
             by_message: comes_by_message(connection),
@@ -270,6 +282,7 @@ impl Inner {
         let mut response = Html(page.render()).into_response();
         note_status(&mut response, asked.status);
         self.allow_form_to(&mut response, &destination);
+        note_popup(&mut response, &destination);
         if matches!(prepared, Prepared::Frame { .. }) {
             let origin = self.settings.wechat.open_base.origin().ascii_serialization();
             response.extensions_mut().insert(FrameSources(vec![origin]));
@@ -390,7 +403,9 @@ impl Inner {
                 Some(self.login.hand_on(&signed_in.session, handoff).await?)
             }
             // The portal's own host has no page behind its root but the person's own.
-            Some(Destination::Place(place)) if context.site.is_some() || !place.is_local() => Some(place.to_string()),
+            Some(Destination::Place(place)) if context.site.is_some() || !place.is_local() || place.is_popup() => {
+                Some(place.to_string())
+            }
             None if context.site.is_some() => Some("/".to_owned()),
             _ if self.has_account_page(context) => Some(ACCOUNT.to_owned()),
             _ => Some("/.menshen/logout".to_owned()),
@@ -492,6 +507,13 @@ fn note_status(response: &mut Response<axum::body::Body>, status: StatusCode) {
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer realm=\"menshen\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+}
+
+/// Has a page of a login in a window of its own go on knowing who opened it.
+pub(super) fn note_popup(response: &mut Response<axum::body::Body>, destination: &Destination) {
+    if destination.is_popup() {
+        response.extensions_mut().insert(InPopup);
     }
 }
 

@@ -47,6 +47,7 @@ pub mod login_page;
 mod logout;
 pub mod pages;
 mod phone;
+mod popup;
 pub mod problem;
 mod push;
 mod query;
@@ -94,6 +95,10 @@ struct FormTargets(Vec<String>);
 #[derive(Debug, Clone, Default)]
 struct FrameSources(Vec<String>);
 
+/// Marks a page of a login in a window of its own, which must go on knowing who opened it.
+#[derive(Debug, Clone, Copy)]
+struct InPopup;
+
 /// Marks a refusal whose page its handler has written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnPage;
@@ -118,6 +123,7 @@ impl Portal {
             .route("/.menshen/tickets/{id}/bind", post(bind::bind))
             .route("/.menshen/tickets/{id}/redeem", post(tickets::redeem))
             .route("/.menshen/tickets/{id}/cancel", post(tickets::cancel))
+            .route("/.menshen/popup", get(popup::done))
             .route("/.menshen/handoff", get(handoff::take))
             .route("/.menshen/connections/{id}/start", get(redirect::start))
             .route("/.menshen/connections/{id}/callback", get(redirect::callback))
@@ -315,6 +321,7 @@ impl Inner {
             .is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
         let form_targets = response.extensions_mut().remove::<FormTargets>().unwrap_or_default();
         let frames = response.extensions_mut().remove::<FrameSources>().unwrap_or_default();
+        let in_popup = response.extensions_mut().remove::<InPopup>().is_some();
         let headers = response.headers_mut();
         headers
             .entry(header::CACHE_CONTROL)
@@ -336,7 +343,9 @@ impl Inner {
                 headers.insert(header::CONTENT_SECURITY_POLICY, policy);
             }
             headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-            headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+            // Any other policy cuts a window off from the page of another origin that opened it.
+            let opener = if in_popup { "unsafe-none" } else { "same-origin" };
+            headers.insert("cross-origin-opener-policy", HeaderValue::from_static(opener));
             headers.append(header::VARY, HeaderValue::from_static("Accept-Language, Cookie"));
         }
         response

@@ -16,8 +16,9 @@ use crate::login::browser::StatusUser;
 use crate::login::cancel::CancelTarget;
 use crate::login::confirm::{ConfirmCall, Confirmed};
 use crate::login::device::{Device, DeviceKind};
+use crate::login::entry::Entry;
 use crate::login::error::LoginError;
-use crate::login::phone::PhoneView;
+use crate::login::phone::{PhoneView, ScanCall};
 use crate::login::place::Place;
 use crate::portal::Inner;
 use crate::portal::code::Code;
@@ -35,6 +36,12 @@ pub(super) struct ScanBody {
     code: String,
     #[serde(default)]
     entry: Option<i64>,
+    /// AppID of what opened the mini program.
+    #[serde(default)]
+    referrer: Option<String>,
+    /// What a link or a launch carried beside the scene.
+    #[serde(default)]
+    half: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,10 +82,16 @@ pub(super) async fn scan(
     body: Bytes,
 ) -> Answer {
     let body: ScanBody = portal.admit(&context, &headers, &body)?;
-    let view = portal
-        .login
-        .scan(&body.scene, &body.code, body.entry, context.caller(&headers))
-        .await?;
+    let call = ScanCall {
+        scene: &body.scene,
+        code: &body.code,
+        entry: Entry {
+            scene: body.entry,
+            referrer: body.referrer.as_deref(),
+        },
+        half: body.half.as_deref(),
+    };
+    let view = portal.login.scan(call, context.caller(&headers)).await?;
     Ok(portal.phone_answer(&view, locale(&headers, portal.settings.branding.locale)))
 }
 
@@ -222,6 +235,7 @@ impl Inner {
                     .map(|path| format!("{}{path}", self.settings.issuer())),
             },
             warning: view.picture.then_some("picture"),
+            app_parameter: view.app_parameter.as_deref(),
             expires_in: view.expires_in,
         };
         Json(answer).into_response()
@@ -273,6 +287,8 @@ struct PhoneAnswer<'a> {
     connection: ConnectionObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_parameter: Option<&'a str>,
     expires_in: i64,
 }
 

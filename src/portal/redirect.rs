@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::config::settings::{Connection, ConnectionKind};
 use crate::gate::destination::{AskingHost, Destination, Handoff};
 use crate::gate::request_class::{classify, mints_ticket};
-use crate::login::device::Device;
+use crate::login::device::Surroundings;
 use crate::login::error::LoginError;
 use crate::login::redirect::{Returned, Start};
 use crate::portal::code::Code;
@@ -151,7 +151,7 @@ pub(super) async fn callback(
 
 /// Whether a connection can be used by this browser.
 pub(super) fn works_here(connection: &Connection, agent: &str) -> bool {
-    !matches!(connection.kind, ConnectionKind::OfficialAccountWeb { .. }) || Device::is_wechat(agent)
+    !matches!(connection.kind, ConnectionKind::OfficialAccountWeb { .. }) || Surroundings::of(agent).is_wechat()
 }
 
 impl Inner {

@@ -11,12 +11,12 @@ use serde::Deserialize;
 use crate::config::settings::Connection;
 use crate::gate::destination::Destination;
 use crate::login::browser::{StatusView, Watched};
-use crate::login::device::Device;
+use crate::login::device::Surroundings;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::connect::connecting;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::login_page::{bind_methods, comes_by_message, login_url};
+use crate::portal::login_page::{bind_methods, comes_by_message, login_url, note_popup};
 use crate::portal::pages::{RefusedForm, TicketPage, TicketState};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
@@ -62,20 +62,30 @@ impl Inner {
         let destination = Destination::parse(rd, &self.gate, &context.own_origin());
         let locale = locale(headers, self.settings.branding.locale);
         let own = self.connecting_name(watched).await?;
+        let surroundings = Surroundings::of(user_agent(headers));
+        let opened = if surroundings == Surroundings::PhoneBrowser && view.status == "pending" {
+            let open_url = self.login.open_url(&connection.id, &watched.scene, &watched.half).await;
+            open_url
+                .map(|url| Ok::<_, Problem>((url, self.login.number(&watched.scene)?)))
+                .transpose()?
+        } else {
+            None
+        };
         let page = TicketPage {
             shell: self.shell_for(context, locale, destination.handoff()),
             id,
-            state: state(view, &qr, connection, refused),
+            state: state(view, &qr, opened.as_ref(), connection, refused),
             rd: handed_back,
             new_code_url: &new_code_url,
             number_entry: self.number_entry(),
-            in_wechat: Device::is_wechat(user_agent(headers)),
+            in_wechat: surroundings == Surroundings::WechatOnPhone,
             simulated_phone_url: phone.as_deref(),
             by_message: comes_by_message(connection),
             connecting: own.as_deref().map(connecting),
         };
         let mut response = Html(page.render()).into_response();
         self.allow_form_to(&mut response, &destination);
+        note_popup(&mut response, &destination);
         Ok(response)
     }
 }
@@ -83,6 +93,7 @@ impl Inner {
 fn state<'a>(
     view: &'a StatusView,
     qr: &'a str,
+    opened: Option<&'a (String, Option<u8>)>,
     connection: &'a Connection,
     refused: Option<RefusedForm<'a>>,
 ) -> TicketState<'a> {
@@ -91,8 +102,8 @@ fn state<'a>(
         "pending" => TicketState::Pending {
             qr,
             expires_in: u64::try_from(view.expires_in).unwrap_or_default(),
-            open_url: None,
-            number: None,
+            open_url: opened.map(|(url, _)| url.as_str()),
+            number: opened.and_then(|(_, number)| *number),
         },
         "scanned" => TicketState::Scanned {
             number: view.number,

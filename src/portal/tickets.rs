@@ -25,6 +25,7 @@ use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 use crate::portal::texts::Texts;
 use crate::portal::{Inner, require_same_origin};
+use crate::session::unused::Browser;
 use crate::telemetry::audit::{AuditEvent, AuditKind};
 
 type Answer = Result<Response<axum::body::Body>, Problem>;
@@ -43,8 +44,11 @@ pub(super) struct Created<'a> {
     qr_url: String,
     events_url: String,
     expires_in: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u8>,
 }
-use crate::session::unused::Browser;
 
 impl<'a> Created<'a> {
     pub(super) fn of(issued: &'a Issued, connection: &'a Connection) -> Self {
@@ -55,6 +59,8 @@ impl<'a> Created<'a> {
             qr_url: format!("/.menshen/tickets/{id}/qr"),
             events_url: format!("/.menshen/tickets/{id}/events"),
             expires_in: issued.expires_in,
+            open_url: issued.open_url.as_deref(),
+            number: issued.number,
         }
     }
 }

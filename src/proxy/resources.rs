@@ -23,6 +23,7 @@ use crate::login::geo::{GeoDatabase, GeoError};
 use crate::login::keyring::{Keyring, KeyringError};
 use crate::login::limits::Limits;
 use crate::login::official_account::OfficialAccountDesk;
+use crate::login::open_links::OpenLinks;
 use crate::login::redirect_app::RedirectApp;
 use crate::login::waiters::Waiters;
 use crate::portal::branding::Branding;
@@ -199,6 +200,7 @@ impl Resources {
             }
         }
         let accounts = self.accounts(settings, keyring, former, &transport)?;
+        let open_links = self.open_links(settings, &wechat, former);
         Ok(Login {
             settings: Arc::clone(settings),
             clock: self.clock.clone(),
@@ -214,6 +216,7 @@ impl Resources {
             ),
             auditor: self.auditor.clone(),
             metrics: Arc::clone(&self.metrics),
+            open_links,
             wechat,
             redirects: redirect_apps(settings, &transport),
             codes,
@@ -221,6 +224,28 @@ impl Resources {
             geo: geo_database(settings, former)?,
             revocations_changed: changed,
         })
+    }
+
+    /// A link that is good goes on.
+    fn open_links(
+        &self,
+        settings: &Settings,
+        wechat: &HashMap<String, MiniProgram>,
+        former: Option<&Login>,
+    ) -> HashMap<String, OpenLinks> {
+        let mut links = HashMap::new();
+        for connection in &settings.connections {
+            let Some(app) = wechat.get(&connection.id) else {
+                continue;
+            };
+            let known = former
+                .and_then(|former| former.open_links.get(&connection.id))
+                .filter(|known| known.are_of(connection, app))
+                .cloned();
+            let of_connection = known.or_else(|| OpenLinks::new(connection, app.clone(), self.clock.clone()));
+            links.extend(of_connection.map(|link| (connection.id.clone(), link)));
+        }
+        links
     }
 
     /// One client per AppID: connections that share an app share its token and its quota. An app that stays keeps them.

@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::error::WechatError;
 use super::faults::{self, Effect, Fault, When};
 use super::state::{Answer, CallRecord, Question};
-use super::{Sandbox, picture};
+use super::{Sandbox, links, picture};
 
 pub(super) fn router() -> Router<Sandbox> {
     Endpoint::ALL.into_iter().fold(Router::new(), |router, endpoint| {
@@ -90,6 +90,9 @@ async fn perform(sandbox: &Sandbox, endpoint: Endpoint, request: Request, fault:
             }
             None => WechatError::BUSY.body(now),
         },
+        Ok(Answer::Link { ticket, scheme }) => {
+            links::body(base.as_ref(), &ticket, scheme).unwrap_or_else(|| WechatError::BUSY.body(now))
+        }
         Ok(Answer::Code(order, app)) => {
             let style = order.style;
             let address = base.map(|base| order.address(&base, &app));

@@ -79,6 +79,7 @@ async fn apps(State(sandbox): State<Sandbox>) -> Json<Value> {
             "verified": app.verified,
             "phone_declared": app.phone_declared,
             "released_pages": app.released_pages,
+            "original_id": app.original_id(),
             "open_platform": app.open_platform,
             "push": app.push,
         })

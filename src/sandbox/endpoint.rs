@@ -42,11 +42,17 @@ pub enum Endpoint {
     /// `/cgi-bin/user/info` (getUserInfo of a service account).
     #[serde(rename = "/cgi-bin/user/info")]
     Follower,
+    /// `/wxa/generate_urllink` (generateUrlLink).
+    #[serde(rename = "/wxa/generate_urllink")]
+    UrlLink,
+    /// `/wxa/generatescheme` (generateScheme).
+    #[serde(rename = "/wxa/generatescheme")]
+    Scheme,
 }
 
 impl Endpoint {
     /// Every call.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Token,
         Self::StableToken,
         Self::WxaCode,
@@ -59,6 +65,8 @@ impl Endpoint {
         Self::UserInfo,
         Self::AccountCode,
         Self::Follower,
+        Self::UrlLink,
+        Self::Scheme,
     ];
 
     /// The path.
@@ -76,6 +84,8 @@ impl Endpoint {
             Self::UserInfo => "/sns/userinfo",
             Self::AccountCode => "/cgi-bin/qrcode/create",
             Self::Follower => "/cgi-bin/user/info",
+            Self::UrlLink => "/wxa/generate_urllink",
+            Self::Scheme => "/wxa/generatescheme",
         }
     }
 
@@ -88,7 +98,9 @@ impl Endpoint {
             | Self::PhoneNumber
             | Self::Quota
             | Self::ClearQuota
-            | Self::AccountCode => *method == Method::POST,
+            | Self::AccountCode
+            | Self::UrlLink
+            | Self::Scheme => *method == Method::POST,
         }
     }
 

@@ -48,6 +48,14 @@ impl WechatError {
     pub(super) const CGI_PATH: Self = Self(76003);
     pub(super) const NOT_FOR_SNS: Self = Self(76022);
     pub(super) const SCANCODE_TIME: Self = Self(85096);
+    pub(super) const LINKS_NOT_PERMITTED: Self = Self(40002);
+    pub(super) const LINK_PATH: Self = Self(40165);
+    pub(super) const LINK_QUERY: Self = Self(40212);
+    pub(super) const LINKS_A_SECOND: Self = Self(44990);
+    pub(super) const LINKS_OF_THE_DAY: Self = Self(44993);
+    pub(super) const NOT_RELEASED: Self = Self(85079);
+    pub(super) const LINK_TIME: Self = Self(85401);
+    pub(super) const LINK_VERSION: Self = Self(85402);
     pub(super) const SIGNATURE_METHOD: Self = Self(87008);
     pub(super) const SIGNATURE: Self = Self(87009);
 

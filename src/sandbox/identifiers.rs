@@ -14,6 +14,12 @@ pub(super) fn unionid(open_platform: &str, persona: &str) -> String {
     derive("unionid", open_platform, persona)
 }
 
+/// The original id of an app: always the same.
+pub(super) fn original_id(app_id: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, app_id.as_bytes());
+    format!("gh_{}", hex(&digest.as_ref()[..6]))
+}
+
 /// `bytes` random bytes in hexadecimal.
 pub(super) fn random_hex(bytes: usize) -> String {
     hex(&random(bytes))

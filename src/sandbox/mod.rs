@@ -30,6 +30,7 @@ use url::Url;
 
 mod account;
 mod api;
+mod application;
 mod assertion;
 mod chat;
 mod codes;
@@ -41,6 +42,7 @@ mod faults;
 mod host;
 mod identifiers;
 mod language;
+mod links;
 mod oauth;
 mod open;
 mod phone;
@@ -60,8 +62,8 @@ pub use faults::{Effect, Fault, When};
 pub use push::{Attempt, Push, PushMode, PushReply, PushSettings};
 pub use state::{CallRecord, PhoneRefusal};
 pub use world::{
-    App, AppId, AppKind, Bilingual, LOGIN_PAGE, NotASandboxApp, PHONE_QUOTA_ERRNO, PUSH_PATH, Persona, PhoneNumber,
-    Quirks, SERVICE_APP, SandboxConfig, Snapshot, WEBSITE_APP,
+    APPLICATION_APP, App, AppId, AppKind, Bilingual, LOGIN_PAGE, NotASandboxApp, PHONE_QUOTA_ERRNO, PUSH_PATH, Persona,
+    PhoneNumber, Quirks, SERVICE_APP, SandboxConfig, Snapshot, WEBSITE_APP,
 };
 
 /// A running stand-in. Clones share everything.
@@ -79,6 +81,7 @@ struct Inner {
     addresses: RwLock<Addresses>,
     gateway: reqwest::Client,
     closing: watch::Sender<bool>,
+    applications: application::Applications,
     /// Another number whenever somebody does something with a website's code.
     website_codes: watch::Sender<u64>,
 }
@@ -104,6 +107,7 @@ impl Sandbox {
             clock_offset: AtomicU64::new(0),
             addresses: RwLock::default(),
             gateway,
+            applications: application::Applications::default(),
             closing: watch::Sender::new(false),
             website_codes: watch::Sender::new(0),
         }))
@@ -116,6 +120,8 @@ impl Sandbox {
             .merge(phone::router())
             .merge(open::router())
             .merge(chat::router())
+            .merge(links::router())
+            .merge(application::router())
             .merge(control::router())
             .layer(middleware::from_fn_with_state(self.clone(), refuse_foreign_hosts));
         api::router()

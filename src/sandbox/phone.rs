@@ -66,6 +66,10 @@ struct Scan {
     persona: String,
     scene: String,
     entry: u32,
+    /// AppID of what opened the mini program.
+    referrer: Option<String>,
+    /// What a link or a launch carried beside the scene.
+    half: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -198,7 +202,12 @@ async fn scan(State(sandbox): State<Sandbox>, headers: HeaderMap, Json(scan): Js
     let Ok(code) = sandbox.login_code(&scan.appid, &scan.persona) else {
         return unknown();
     };
-    let body = json!({ "scene": scan.scene, "code": code, "entry": scan.entry });
+    let mut body = json!({ "scene": scan.scene, "code": code, "entry": scan.entry });
+    for (name, value) in [("referrer", scan.referrer), ("half", scan.half)] {
+        if let Some(value) = value {
+            body[name] = Value::from(value);
+        }
+    }
     forward(&sandbox, &headers, &scan.appid, "scan", &body).await
 }
 

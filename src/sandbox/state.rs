@@ -15,6 +15,7 @@ use super::endpoint::Endpoint;
 use super::error::WechatError;
 use super::faults::Faults;
 use super::identifiers;
+use super::links::Links;
 use super::oauth::Oauth;
 use super::quotas::Quotas;
 use super::tokens::{self, Standing, Tokens};
@@ -33,6 +34,7 @@ pub(super) struct State {
     codes: Codes,
     pub(super) oauth: Oauth,
     pub(super) service: Accounts,
+    pub(super) links: Links,
     session_keys: HashMap<(AppId, String), SessionKey>,
 }
 
@@ -72,6 +74,8 @@ pub(super) enum Answer {
         /// Of its address.
         key: String,
     },
+    /// A link, or a scheme, with this ticket.
+    Link { ticket: String, scheme: bool },
 }
 
 /// The phone button gave no code: WeChat's `errno`, or there is no such person or app.
@@ -117,6 +121,7 @@ impl State {
             codes: Codes::default(),
             oauth: Oauth::default(),
             service: Accounts::default(),
+            links: Links::default(),
             session_keys: HashMap::new(),
         }
     }
@@ -179,6 +184,7 @@ impl State {
             Endpoint::UserInfo => self.user_info(question, now).map(Answer::Json),
             Endpoint::AccountCode => self.account_code(question, now),
             Endpoint::Follower => self.follower(question, now).map(Answer::Json),
+            Endpoint::UrlLink | Endpoint::Scheme => self.make_link(endpoint, question, now),
         }
     }
 

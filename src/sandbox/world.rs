@@ -179,6 +179,11 @@ impl App {
         }
     }
 
+    /// The original id (原始 ID) by which an application opens it.
+    pub fn original_id(&self) -> String {
+        identifiers::original_id(self.app_id.as_str())
+    }
+
     /// A website application with approved login and a new secret.
     pub fn website(app_id: AppId) -> Self {
         Self {
@@ -298,6 +303,8 @@ pub const WEBSITE_APP: &str = "wxsandboxwebsite";
 pub const SERVICE_APP: &str = "wxsandboxservice";
 /// Where the default service account pushes its messages to: the connection `follow`.
 pub const PUSH_PATH: &str = "/.menshen/connections/follow/push";
+/// The AppID of the sample application (`/application`), as the mini program sees it.
+pub const APPLICATION_APP: &str = "wxsandboxapplication";
 /// The page of the default app.
 pub const LOGIN_PAGE: &str = "pages/login/login";
 /// What the phone button answers when the account has no paid verifications left.

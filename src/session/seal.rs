@@ -26,6 +26,8 @@ pub enum Purpose {
     LastUser = 3,
     /// An application's ticket.
     AppTicket = 4,
+    /// The browser's half of a ticket on its way through WeChat.
+    CarriedHalf = 5,
 }
 
 /// The sealing keys, newest last. Cheap to share; replaced as a whole when keys are read again.
@@ -170,6 +172,7 @@ impl SealingKey {
                 derive(PURPOSES[1])?,
                 derive(PURPOSES[2])?,
                 derive(PURPOSES[3])?,
+                derive(PURPOSES[4])?,
             ],
         })
     }
@@ -198,7 +201,13 @@ impl KeyType for KeyLength {
     }
 }
 
-const PURPOSES: [Purpose; 4] = [Purpose::Session, Purpose::Ticket, Purpose::LastUser, Purpose::AppTicket];
+const PURPOSES: [Purpose; 5] = [
+    Purpose::Session,
+    Purpose::Ticket,
+    Purpose::LastUser,
+    Purpose::AppTicket,
+    Purpose::CarriedHalf,
+];
 /// Seconds for which a sealing key is published before it seals: every node has read it by then.
 pub const SEALING_NOTICE: i64 = 60;
 const VERSION: u8 = 1;

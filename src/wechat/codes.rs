@@ -171,6 +171,8 @@ const DRAWN: &[Endpoint] = &[Endpoint::UnlimitedCode];
 const OF_THE_APP: &[Endpoint] = &[Endpoint::UnlimitedCode, Endpoint::Quota, Endpoint::AccountCode];
 /// What only a service account is asked.
 const SERVICE: &[Endpoint] = &[Endpoint::AccountCode, Endpoint::Follower];
+/// What opens a mini program from outside of WeChat: two codes of others mean something else here.
+const LINKS: &[Endpoint] = &[Endpoint::UrlLink, Endpoint::Scheme];
 const ANY: &[Endpoint] = &[];
 
 /// Every code that the endpoints of [`Endpoint`] are known to give.
@@ -184,6 +186,8 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(40001..=40001, ANY, "token_not_latest", Class::TokenRejected, Pause::None,
         "Another program replaces this AppID's access token. Have it use stable_token without force_refresh, or \
          /cgi-bin/token, which is kept apart."),
+    row(40002..=40002, LINKS, "links_not_permitted", Class::Misconfigured, Pause::Minute,
+        "This account may not make links. They need a verified mini program of an organisation."),
     row(40002..=40002, ANY, "invalid_grant_type", Class::Misconfigured, Pause::Minute,
         "WeChat does not accept the grant type. Check that api_base is WeChat's own address and that nothing between \
          changes the request."),
@@ -201,6 +205,8 @@ pub static ERROR_CODES: &[ErrorCode] = &[
     row(40013..=40013, PHONE, "code_of_another_app", Class::CodeRefused, Pause::None,
         "The phone number code was issued for another AppID. Check that the mini program with this app_id is the one \
          that calls this connection."),
+    row(40013..=40013, LINKS, "links_banned", Class::Misconfigured, Pause::Minute,
+        "WeChat has withdrawn links from the account because of a violation. See the notices in the WeChat console."),
     row(40013..=40013, ANY, "invalid_appid", Class::Misconfigured, Pause::Minute,
         "WeChat does not know this AppID. Compare app_id with the WeChat console; an original id (gh_…) is not an \
          AppID."),
@@ -367,7 +373,7 @@ pub static ERROR_CODES: &[ErrorCode] = &[
         "WeChat has no quota for this call. Nothing to do: look at it in the WeChat console (Operations, API quota)."),
     row(76022..=76022, ANY, "no_quota_of_sns", Class::Misconfigured, Pause::None,
         "WeChat tells no quota and no rid of the /sns calls. Nothing to do."),
-    row(85079..=85079, ANY, "not_released", Class::Misconfigured, Pause::None,
+    row(85079..=85079, ANY, "not_released", Class::Misconfigured, Pause::Minute,
         "The mini program has no released version. Publish one; until then env_version = \"trial\" serves its members."),
     row(85400..=85400, ANY, "links_used_up", Class::Quota, Pause::Minute,
         "The lasting links of this account are used up. Menshen asks for links that end: another program makes lasting \

@@ -27,6 +27,10 @@ pub enum Endpoint {
     AccountCode,
     /// `GET /cgi-bin/user/info` (getUserInfo of a service account).
     Follower,
+    /// `POST /wxa/generate_urllink` (generateUrlLink).
+    UrlLink,
+    /// `POST /wxa/generatescheme` (generateScheme).
+    Scheme,
 }
 
 /// How one exchange with WeChat ended, for metrics.
@@ -70,7 +74,7 @@ pub(crate) struct Unobserved;
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::StableToken,
         Self::CodeToSession,
         Self::PhoneNumber,
@@ -80,6 +84,8 @@ impl Endpoint {
         Self::UserInfo,
         Self::AccountCode,
         Self::Follower,
+        Self::UrlLink,
+        Self::Scheme,
     ];
 
     /// Name in logs and metric labels, as WeChat calls it.
@@ -94,6 +100,8 @@ impl Endpoint {
             Self::UserInfo => "snsuserinfo",
             Self::AccountCode => "qrcode/create",
             Self::Follower => "user/info",
+            Self::UrlLink => "generate_urllink",
+            Self::Scheme => "generatescheme",
         }
     }
 
@@ -109,6 +117,8 @@ impl Endpoint {
             Self::UserInfo => "/sns/userinfo",
             Self::AccountCode => "/cgi-bin/qrcode/create",
             Self::Follower => "/cgi-bin/user/info",
+            Self::UrlLink => "/wxa/generate_urllink",
+            Self::Scheme => "/wxa/generatescheme",
         }
     }
 
@@ -123,7 +133,9 @@ impl Endpoint {
             | Self::OauthToken
             | Self::UserInfo
             | Self::AccountCode
-            | Self::Follower => JSON_LIMIT,
+            | Self::Follower
+            | Self::UrlLink
+            | Self::Scheme => JSON_LIMIT,
         }
     }
 }

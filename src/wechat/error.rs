@@ -392,7 +392,9 @@ mod tests {
                             | Endpoint::Quota
                             | Endpoint::UserInfo
                             | Endpoint::AccountCode
-                            | Endpoint::Follower => Outcome::Misconfigured,
+                            | Endpoint::Follower
+                            | Endpoint::UrlLink
+                            | Endpoint::Scheme => Outcome::Misconfigured,
                         },
                         Class::PersonRefused => Outcome::RefusedPerson,
                         Class::Misconfigured | Class::Unknown => Outcome::Misconfigured,

@@ -95,6 +95,10 @@ impl MiniProgram {
         self.app.tokens.breaker().resting()
     }
 
+    pub(super) fn transport(&self) -> &Transport {
+        &self.app.transport
+    }
+
     /// Exchanges a login code (`wx.login`) for the person (code2Session).
     ///
     /// # Errors

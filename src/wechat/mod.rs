@@ -25,6 +25,7 @@ mod message_crypto;
 mod mini_program;
 mod oauth;
 mod official_account;
+mod open_link;
 mod phone;
 mod phone_fault;
 mod push;
@@ -43,6 +44,7 @@ pub use message_crypto::{BadAesKey, MessageCrypto, NotEncrypted, Undecipherable}
 pub use mini_program::{LoginIdentity, MiniProgram};
 pub use oauth::{Person, Profile};
 pub use official_account::OfficialAccount;
+pub use open_link::{LinkKind, LinkRequest, OpenLink};
 pub use phone::{PhoneNumber, PhoneNumberError};
 pub use phone_fault::PhoneFault;
 pub use push::{PushDoor, PushFault, PushKind, PushMessage, PushQuery, WINDOW as PUSH_WINDOW};

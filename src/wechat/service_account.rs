@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::wechat::access_token::AccessTokens;
 use crate::wechat::answer::{bad, read_json};
 use crate::wechat::endpoint::Endpoint;
-use crate::wechat::error::{BadAnswer, WechatError};
+use crate::wechat::error::{BadAnswer, Refusal, WechatError};
 use crate::wechat::mini_program::is_id;
 use crate::wechat::transport::{Call, Transport};
 
@@ -79,6 +79,16 @@ impl ServiceAccount {
     /// Whether both share token and pauses.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.app, &other.app)
+    }
+
+    /// AppID of the account.
+    pub fn app_id(&self) -> &str {
+        self.app.tokens.app_id()
+    }
+
+    /// The calls that rest now because WeChat refuses this installation, each with the answer that began it.
+    pub fn resting(&self) -> Vec<Refusal> {
+        self.app.tokens.breaker().resting()
     }
 
     /// The text of a code that whoever scans it sends `scene` with, for so many seconds.

@@ -106,6 +106,11 @@ impl Transport {
         &self.clock
     }
 
+    /// Whether WeChat is reached by HTTPS: only a stand-in is not.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.api_base.scheme() == "https"
+    }
+
     /// The end of an operation that begins now: all its calls, retries and pauses together.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(Arc::clone(&self.clock), self.timeout)

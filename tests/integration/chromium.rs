@@ -23,13 +23,13 @@ use crate::support::upstream::Upstream;
 use crate::support::world::{PUBLIC_HOST, install_crypto};
 
 /// A child process that is ended with the test, and what it said first.
-struct Running {
+pub(crate) struct Running {
     _child: Child,
-    said: String,
+    pub(crate) said: String,
 }
 
 /// Starts a program and waits for a line that holds `mark`.
-async fn start(program: &str, arguments: &[&str], mark: &str) -> Running {
+pub(crate) async fn start(program: &str, arguments: &[&str], mark: &str) -> Running {
     let mut child = Command::new(program)
         .args(arguments)
         .stdout(Stdio::piped())
@@ -59,7 +59,7 @@ async fn browser(driver: &Running) -> Client {
     browser_with(driver, &[]).await
 }
 
-async fn browser_with(driver: &Running, more: &[&str]) -> Client {
+pub(crate) async fn browser_with(driver: &Running, more: &[&str]) -> Client {
     let port: String = driver.said.chars().filter(char::is_ascii_digit).collect();
     let mut arguments = vec![
         "--headless=new",
@@ -100,7 +100,7 @@ fn read_code(screenshot: &[u8]) -> String {
 }
 
 /// The text of an element, also while it is still fading in.
-async fn text_of(client: &Client, css: &str) -> String {
+pub(crate) async fn text_of(client: &Client, css: &str) -> String {
     let element = client
         .wait()
         .at_most(PATIENCE)
@@ -111,7 +111,7 @@ async fn text_of(client: &Client, css: &str) -> String {
 }
 
 /// Clicks the button that says exactly this; people of other screens have digits in their numbers, too.
-async fn click(client: &Client, label: &str) {
+pub(crate) async fn click(client: &Client, label: &str) {
     let path = format!("//button[normalize-space(.)='{label}' or .//*[normalize-space(.)='{label}']]");
     loop {
         let button = client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
@@ -290,7 +290,7 @@ async fn account(data: &std::path::Path, password: &str) {
         .unwrap();
 }
 
-async fn wait_for(client: &Client, css: &str) -> Element {
+pub(crate) async fn wait_for(client: &Client, css: &str) -> Element {
     let element = client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
     element.unwrap_or_else(|error| panic!("no {css}: {error}"))
 }
@@ -465,7 +465,7 @@ async fn whoever_allows_it_in_wechats_frame_arrives_at_the_page_they_wanted() {
     client.close().await.unwrap();
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_connects_a_further_wechat_and_is_asked_before_it_is_done() {

@@ -62,7 +62,9 @@ async fn doctor(world: &World) -> Said {
 
 /// What is asked of WeChat, without a gateway.
 fn plan() -> Plan {
-    World::plan().set("connections.0.phone", "required")
+    World::plan()
+        .set("connections.0.phone", "required")
+        .set("connections.0.mobile", "url_link")
 }
 
 #[tokio::test]
@@ -110,14 +112,22 @@ async fn a_healthy_installation_has_no_failure_and_says_what_it_could_not_check(
             "{check}"
         );
     }
-    for check in ["credentials", "address", "login", "page", "phone_call", "phone_button"] {
+    for check in [
+        "credentials",
+        "address",
+        "login",
+        "page",
+        "open_link",
+        "phone_call",
+        "phone_button",
+    ] {
         assert_eq!(said.verdict(check, "staff"), "ok", "{check}");
     }
     for subject in ["http://login.test:", "http://wiki.test:"] {
         assert_eq!(said.one("reachable", subject)["message"], "this installation answers");
     }
     assert_eq!(said.about("clock", "").len(), 3, "WeChat's, the store's, the node's");
-    assert_eq!(said.about("quota", "").len(), 3);
+    assert_eq!(said.about("quota", "").len(), 4);
 
     let text = world.menshen(&["doctor"]).await;
     assert_eq!(text.code, 1, "without --resolve nobody knows these names");
@@ -129,7 +139,7 @@ async fn a_healthy_installation_has_no_failure_and_says_what_it_could_not_check(
 #[tokio::test]
 async fn every_error_code_of_wechat_is_told_with_its_remedy() {
     type Case = (Endpoint, wechat::Endpoint, &'static str, &'static [i64]);
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         (
             Endpoint::StableToken,
             wechat::Endpoint::StableToken,
@@ -155,6 +165,14 @@ async fn every_error_code_of_wechat_is_told_with_its_remedy() {
             wechat::Endpoint::PhoneNumber,
             "phone_call",
             &[45011, 48001, 48004, 50002],
+        ),
+        (
+            Endpoint::UrlLink,
+            wechat::Endpoint::UrlLink,
+            "open_link",
+            &[
+                40002, 40013, 40165, 44990, 44993, 85079, 85401, 85402, 85406, 85407, 85408,
+            ],
         ),
     ];
     let all = cases
@@ -350,7 +368,7 @@ async fn quotas_are_told_and_one_that_is_not_known_is_no_failure() {
     );
     assert_eq!(
         verdicts.iter().filter(|verdict| **verdict == "ok").count(),
-        2,
+        3,
         "{quotas:?}"
     );
     assert!(

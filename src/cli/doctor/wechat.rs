@@ -1,8 +1,9 @@
 //! WeChat: whether it takes the credentials and this machine's address, draws the code, knows the page, tells phone
 //! numbers, and has calls left today.
 //!
-//! Nothing is spent: the token call hands out the token that the gateways use, codes are invented and refused, and one
-//! picture of the minute's 5,000 is drawn, or one of the day's 100,000 codes of a service account is made. A call with an invented code that is refused *for its code* shows that
+//! Next to nothing is spent: the token call hands out the token that the gateways use, codes are invented and refused, one
+//! picture of the minute's 5,000 is drawn, one of the day's 100,000 codes of a service account is made, and where pages
+//! open WeChat one of the day's 500,000 links. A call with an invented code that is refused *for its code* shows that
 //! everything before the code is right.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +12,12 @@ use futures_util::future::join_all;
 
 use crate::config::Settings;
 use crate::config::settings::{Connection, ConnectionKind, EnvVersion, PhonePolicy, QrKind};
+use crate::login::open_links::OpenLinks;
 use crate::portal::is_of_wechat;
 use crate::store::PhoneFailure;
 use crate::wechat::{
-    CallQuota, Class, Endpoint, MiniProgram, Observer, PhoneFault, ServiceAccount, Transport, TransportError,
-    UnlimitedCode, WechatError,
+    CallQuota, Class, Endpoint, LinkRequest, MiniProgram, Observer, PhoneFault, ServiceAccount, Transport,
+    TransportError, UnlimitedCode, WechatError,
 };
 
 use super::SharedState;
@@ -188,8 +190,20 @@ impl App<'_> {
             let answer = client.phone_number(INVENTED_CODE, INVENTED_OPENID).await.map(drop);
             Some(self.judge_invented("phone_call", &answer, "WeChat answers for phone numbers"))
         };
-        let (codes, phone, quotas) = futures_util::join!(codes, phone, quotas);
-        codes.into_iter().flatten().chain(phone).chain(quotas).collect()
+        let links = join_all(
+            self.connections
+                .iter()
+                .map(|connection| ask_for_link(client, connection)),
+        );
+        let (codes, links, phone, quotas) = futures_util::join!(codes, links, phone, quotas);
+        let links = links.into_iter().flatten();
+        codes
+            .into_iter()
+            .flatten()
+            .chain(links)
+            .chain(phone)
+            .chain(quotas)
+            .collect()
     }
 
     /// Whether a service account may make its codes, and may tell who its followers are.
@@ -266,6 +280,15 @@ impl App<'_> {
             .any(|connection| is_official_account(connection))
         {
             metered.push(Endpoint::AccountCode);
+        }
+        let links = self
+            .connections
+            .iter()
+            .filter_map(|connection| OpenLinks::request(connection));
+        for endpoint in links.map(|link| link.kind.endpoint()) {
+            if !metered.contains(&endpoint) {
+                metered.push(endpoint);
+            }
         }
         metered
     }
@@ -393,6 +416,19 @@ async fn ask_for_code(client: &MiniProgram, connection: &Connection) -> Vec<Find
     }
 }
 
+/// Has a link made, where pages on phones are given one.
+async fn ask_for_link(client: &MiniProgram, connection: &Connection) -> Option<Finding> {
+    let request = LinkRequest {
+        days: SHORTEST_LINK,
+        ..OpenLinks::request(connection)?
+    };
+    let (id, check) = (&connection.id, "open_link");
+    Some(match client.open_link(&request).await {
+        Ok(_) => Finding::ok(GROUP, check, id, "WeChat makes the link that opens it on a phone"),
+        Err(error) => refused(check, id, &error),
+    })
+}
+
 /// The difference between WeChat's clock and this machine's, as the answers show it.
 #[derive(Debug, Default)]
 struct Dates(Mutex<Option<i64>>);
@@ -460,6 +496,9 @@ const SHORTEST_CODE: u64 = 60;
 const INVENTED_CODE: &str = "menshen-doctor-invented-this-code";
 const INVENTED_OPENID: &str = "menshen-doctor-invented-it";
 const INVENTED_SCENE: &str = "menshen-doctor";
+
+/// Days of a link that nobody opens.
+const SHORTEST_LINK: u8 = 1;
 
 /// Pixels of a picture that nobody sees.
 const SMALLEST: u32 = 280;

@@ -21,6 +21,7 @@ pub(super) fn check(reading: &mut Reading<'_>, settings: &Settings) {
     }
     check_link_prefixes(reading, settings);
     check_pushes(reading, settings);
+    check_browsers(reading, settings);
 }
 
 fn check_ids(reading: &mut Reading<'_>, settings: &Settings) {
@@ -174,17 +175,26 @@ fn check_one(reading: &mut Reading<'_>, settings: &Settings, index: usize, conne
             "write phone = \"required\" or \"optional\"",
         );
     }
-    if let ConnectionKind::MiniprogramQr(miniprogram) = &connection.kind
-        && miniprogram.env_version != EnvVersion::Release
-        && !sandbox_app
-    {
+    let opened = match &connection.kind {
+        ConnectionKind::MiniprogramQr(miniprogram) => Some(miniprogram.env_version),
+        ConnectionKind::MiniprogramLaunch(launch) => Some(launch.env_version),
+        _ => None,
+    };
+    if let Some(version) = opened.filter(|version| *version != EnvVersion::Release && !sandbox_app) {
         reading.warn(
             &key("env_version"),
-            format!(
-                "`{}` opens for testers of the mini program only",
-                miniprogram.env_version.as_str()
-            ),
+            format!("`{}` opens for testers of the mini program only", version.as_str()),
             "write \"release\" before anybody else is to log in",
+        );
+    }
+    if let ConnectionKind::MiniprogramLaunch(launch) = &connection.kind
+        && launch.app_ids.contains(&connection.app_id)
+        && reading.sound(&key("app_id"))
+    {
+        reading.error(
+            &key("app_ids"),
+            format!("`{}` is the mini program itself", connection.app_id),
+            "name the AppIDs of the mobile applications that open it, from the Open Platform's console",
         );
     }
     if connection.kind.is_redirect() {
@@ -342,6 +352,29 @@ fn check_pushes(reading: &mut Reading<'_>, settings: &Settings) {
                     "write the address of the program that answers the account's other messages, or remove it",
                 );
             }
+        }
+    }
+}
+
+/// A site whose only connections are opened by applications has no login for a browser: meant, perhaps, but worth a word.
+fn check_browsers(reading: &mut Reading<'_>, settings: &Settings) {
+    for (place, site) in settings.sites.iter().enumerate() {
+        let mut listed = site
+            .connections
+            .iter()
+            .filter_map(|index| settings.connections.get(*index))
+            .peekable();
+        let applications_only = listed.peek().is_some()
+            && listed.all(|connection| matches!(connection.kind, ConnectionKind::MiniprogramLaunch(_)));
+        if applications_only {
+            reading.warn(
+                &format!("sites[{place}].connections"),
+                format!(
+                    "browsers cannot sign in to `{}`: only applications open its connections",
+                    site.name
+                ),
+                "add a connection of another kind, unless only applications are to come",
+            );
         }
     }
 }

@@ -54,6 +54,13 @@ fn read_connection(reading: &mut Reading<'_>, section: &Section<'_>) -> Connecti
         .unwrap_or(PhonePolicy::Never);
     let kind = read_kind(reading, section, kind);
     let association = read_association(reading, section);
+    if matches!(kind, ConnectionKind::MiniprogramLaunch(_)) && matches!(association, Association::Ask { .. }) {
+        reading.error(
+            &section.key("association"),
+            "`association = \"ask\"` asks on the login page, and an application has none",
+            "write \"field\", with phone = \"required\" or \"optional\", or \"none\"",
+        );
+    }
     if !kind.gets_phone() {
         refuse_what_needs_a_phone(reading, section, &kind, phone, &association);
     }

@@ -57,6 +57,10 @@ pub(super) fn confirm_stylesheet_url() -> &'static str {
     &FILES[5].url
 }
 
+pub(super) fn popup_script_url() -> &'static str {
+    &FILES[6].url
+}
+
 struct File {
     text: String,
     media_type: &'static str,
@@ -100,7 +104,7 @@ fn shorten(source: &str) -> String {
     text
 }
 
-static FILES: LazyLock<[File; 6]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 7]> = LazyLock::new(|| {
     [
         File::new(
             "portal",
@@ -133,6 +137,12 @@ static FILES: LazyLock<[File; 6]> = LazyLock::new(|| {
             "text/css; charset=utf-8",
             include_str!("assets/confirm.css"),
         ),
+        File::new(
+            "popup",
+            "js",
+            "text/javascript; charset=utf-8",
+            include_str!("assets/popup.js"),
+        ),
     ]
 });
 
@@ -154,6 +164,7 @@ mod tests {
             (account_stylesheet_url(), "text/css"),
             (confirm_script_url(), "text/javascript"),
             (confirm_stylesheet_url(), "text/css"),
+            (popup_script_url(), "text/javascript"),
         ] {
             let asset = asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap();
             assert!(asset.media_type.starts_with(media_type));

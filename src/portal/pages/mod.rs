@@ -16,6 +16,7 @@ mod connecting;
 mod login;
 mod notices;
 mod policy;
+mod popup;
 mod qr;
 mod ticket;
 
@@ -29,6 +30,7 @@ pub(super) use login::page_url;
 pub use login::{LoginPage, Tab, TicketView, Way};
 pub use notices::{Action, LandingPage, LoggedOutPage, LogoutPage, LoopCause, Problem, ProblemPage};
 pub use policy::{PolicySources, content_security_policy};
+pub use popup::PopupPage;
 pub use qr::{DrawError, data_uri, draw, svg_data_uri};
 pub use ticket::{TicketPage, TicketState};
 

@@ -134,9 +134,9 @@ fn describe(code: Code) -> ProblemText {
             "Open the page directly and try again.",
         ),
         Code::EntryRefused => problem(
-            "Not opened by scanning",
-            "The mini program was opened from a forwarded card.",
-            "Scan the code that your own screen shows.",
+            "Not opened from your own screen",
+            "The mini program was opened in a way that does not belong to this sign-in, for example by something that was sent to you.",
+            "Begin on your own screen: scan its code, or tap its button.",
         ),
         Code::Forbidden => problem(
             "You may not open this",

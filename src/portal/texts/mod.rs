@@ -14,6 +14,7 @@ mod fill;
 mod ja;
 mod negotiate;
 mod phone;
+mod popup;
 mod redirect;
 mod zh_cn;
 mod zh_tw;
@@ -21,6 +22,7 @@ mod zh_tw;
 pub use fill::{Slot, fill};
 pub use negotiate::negotiate;
 pub use phone::{application, same_network, terminal};
+pub use popup::{PopupTexts, popup};
 pub use redirect::{RedirectProblem, frame_detail, frame_title};
 
 use serde::Serialize;

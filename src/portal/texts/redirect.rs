@@ -12,6 +12,8 @@ pub enum RedirectProblem {
     CodeRefused,
     /// The person did not consent.
     Declined,
+    /// Applications on a phone sign in by the connection; browsers have no way.
+    OnlyInApplication,
     /// The connection works in WeChat's own browser only.
     OnlyInWechat,
     /// WeChat shows the page as a snapshot.
@@ -22,9 +24,10 @@ pub enum RedirectProblem {
 
 impl RedirectProblem {
     /// Every one.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::CodeRefused,
         Self::Declined,
+        Self::OnlyInApplication,
         Self::OnlyInWechat,
         Self::Snapshot,
         Self::Stale,
@@ -35,7 +38,7 @@ impl RedirectProblem {
         match self {
             Self::CodeRefused => Code::CodeInvalid,
             Self::Declined => Code::TicketCancelled,
-            Self::OnlyInWechat => Code::Forbidden,
+            Self::OnlyInApplication | Self::OnlyInWechat => Code::Forbidden,
             Self::Snapshot => Code::WechatRefused,
             Self::Stale => Code::TicketUnknown,
         }
@@ -62,6 +65,11 @@ impl RedirectProblem {
                 "Not confirmed in WeChat",
                 "WeChat sent you back without a confirmation; nobody was signed in.",
                 "Sign in again if you want to, and allow it in WeChat.",
+            ),
+            Self::OnlyInApplication => problem(
+                "Please use the app",
+                "Nobody signs in to this site with a browser; its application on your phone does.",
+                "Open the application on your phone, and sign in there.",
             ),
             Self::OnlyInWechat => problem(
                 "Please open this page in WeChat",
@@ -93,6 +101,11 @@ impl RedirectProblem {
                 "微信没有返回确认结果，没有人登录。",
                 "如需登录，请重新登录并在微信中允许。",
             ),
+            Self::OnlyInApplication => problem(
+                "请使用手机应用",
+                "这个网站不能用浏览器登录，只能在它的手机应用里登录。",
+                "请在手机上打开该应用并登录。",
+            ),
             Self::OnlyInWechat => problem(
                 "请在微信中打开本页",
                 "这种登录方式只能在微信内置浏览器中使用。",
@@ -123,6 +136,11 @@ impl RedirectProblem {
                 "微信沒有傳回確認結果，沒有人登入。",
                 "如需登入，請重新登入並在微信中允許。",
             ),
+            Self::OnlyInApplication => problem(
+                "請使用手機應用程式",
+                "這個網站不能用瀏覽器登入，只能在它的手機應用程式裡登入。",
+                "請在手機上開啟該應用程式並登入。",
+            ),
             Self::OnlyInWechat => problem(
                 "請在微信中開啟本頁",
                 "這種登入方式只能在微信內建瀏覽器中使用。",
@@ -152,6 +170,11 @@ impl RedirectProblem {
                 "WeChat で確認されませんでした",
                 "WeChat から確認のないまま戻りました。誰もログインしていません。",
                 "ログインするには、もう一度始めて WeChat で許可してください。",
+            ),
+            Self::OnlyInApplication => problem(
+                "アプリをお使いください",
+                "このサイトにはブラウザーではログインできません。スマートフォンのアプリからログインします。",
+                "スマートフォンでアプリを開き、そこでログインしてください。",
             ),
             Self::OnlyInWechat => problem(
                 "WeChat でこのページを開いてください",

@@ -115,15 +115,7 @@ impl Upstreams {
         let endpoint = Arc::clone(picked);
         let target = self.targets.get(endpoint.target)?;
         let (mut peer, path_prefix) = match (target, &endpoint.place) {
-            (
-                UpstreamAddress::Network {
-                    https,
-                    host,
-                    path,
-                    ..
-                },
-                Place::Network(address),
-            ) => {
+            (UpstreamAddress::Network { https, host, path, .. }, Place::Network(address)) => {
                 let name = self.options.tls_name.as_ref().unwrap_or(host).clone();
                 let peer = HttpPeer::new(*address, *https, name);
                 (peer, path.as_str())

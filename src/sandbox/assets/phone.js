@@ -29,12 +29,17 @@ let round = 0; // answers to questions of an earlier round are dropped
 
 const actions = {
   text: () => strings(phone.language),
-  entry: () => ENTRIES[phone.code?.kind ?? "wxacode"][phone.opened],
+  entry: () => phone.code?.entry ?? ENTRIES[phone.code?.kind ?? "wxacode"][phone.opened],
   app: () => phone.world.apps.find((app) => app.appid === phone.code?.appid) ?? phone.world.apps[0],
   name: (bilingual) => (phone.language.startsWith("zh") ? bilingual.zh : bilingual.en),
   remaining: () => Math.max(0, Math.round((phone.deadline - Date.now()) / 1000)),
 
-  open(text) {
+  async open(text) {
+    // A link or a scheme says nothing by itself: WeChat knows where it leads.
+    if (/^(weixin:|https?:\/\/[^/]+\/link\/)/.test(text.trim())) {
+      const answer = await ask("/phone/api/link", { address: text });
+      text = answer.ok ? new URL(answer.body.address, location.href).href : "";
+    }
     const account = accountCode(text);
     if (account) return location.assign(account);
     const code = parse(text);
@@ -79,6 +84,12 @@ const actions = {
   leave: () => start(phone.code),
   again: () => start(null),
 
+  /// `launchApp`: the application gets the handle, which opens nothing, and is seen again.
+  backToApplication() {
+    new BroadcastChannel("sandbox-application").postMessage(phone.offer.app_parameter);
+    window.close();
+  },
+
   switchLanguage() {
     phone.language = phone.language.startsWith("zh") ? "en" : "zh-CN";
     const address = new URL(location.href);
@@ -105,6 +116,9 @@ function start(code) {
       scene: code.scene,
       page: code.page,
       env: code.env,
+      half: code.half,
+      entry: code.entry,
+      referrer: code.referrer,
     }))
       if (value) address.searchParams.set(name, value);
   const language = new URL(location.href).searchParams.get("lang");
@@ -121,6 +135,8 @@ async function scan() {
     persona: phone.persona.id,
     scene: phone.code.scene,
     entry: actions.entry(),
+    referrer: phone.code.referrer ?? undefined,
+    half: phone.code.half ?? undefined,
   });
   if (mine !== round) return;
   if (!answer.ok) return refuse(answer);
@@ -270,6 +286,9 @@ function parse(text) {
         scene: query.get("scene"),
         page: query.get("page"),
         env: query.get("env"),
+        half: query.get("half"),
+        entry: Number(query.get("entry")) || null,
+        referrer: query.get("referrer"),
       };
     const last = decodeURIComponent(address.pathname).split("/").filter(Boolean).pop();
     return last && last !== "phone" ? { kind: "link", appid, scene: last } : null;

@@ -89,6 +89,7 @@ const SCREENS = {
         notice(phone, text),
         make("button.primary", { type: "submit" }, text.code_open),
       ),
+      make("p.hint", make("a", { href: `/application?lang=${phone.language}` }, text.try_app)),
     ];
   },
 
@@ -117,7 +118,7 @@ const SCREENS = {
         );
       }),
     ),
-    make(
+    !phone.code?.entry && make(
       "label.how",
       { for: "how" },
       text.how,
@@ -162,7 +163,9 @@ const SCREENS = {
       warning && make("p.warning", { role: "alert" }, icon("warning"), text[`${warning}_warning`] ?? warning),
       facts(phone, browser, text),
       notice(phone, text),
-      Array.isArray(choices) && choices.length ? numbers(choices, actions, text) : typed(actions, text),
+      Array.isArray(choices) && choices.length
+        ? numbers(choices, actions, isHere(browser) ? { ...text, question: text.question_here } : text)
+        : typed(actions, text),
       ways(actions, text),
     ];
   },
@@ -225,11 +228,13 @@ const SCREENS = {
       "div.centre",
       make("span.medallion.good", icon("check")),
       make("h2", phone.offer?.purpose ? text.connect_done : text.done_title),
-      make("p.lead", text.done_text(actions.name(phone.persona.name))),
+      make("p.lead", (isHere(phone.offer?.browser) ? text.done_here : text.done_text)(actions.name(phone.persona.name))),
       phone.offer?.site && make("p.where", make("b", phone.offer.site.name), make("small", phone.offer.site.host)),
     ),
     make(
       "div.ways",
+      phone.offer?.app_parameter &&
+        make("button.primary", { type: "button", onclick: actions.backToApplication }, text.back_to_app),
       make("button.danger", { type: "button", onclick: () => actions.cancel("not_me") }, text.done_not_me),
     ),
   ],
@@ -249,6 +254,11 @@ const SCREENS = {
     ];
   },
 };
+
+/// Whether what asks is on this very phone, where WeChat covers it.
+function isHere(browser) {
+  return ["phone", "tablet", "application"].includes(browser?.device?.kind);
+}
 
 function title(phone, actions, text) {
   if (phone.screen === "loading" || phone.screen === "code") return text.code_title;

@@ -91,6 +91,11 @@ impl Plan {
         self
     }
 
+    /// The original id of the first app.
+    pub fn original_id(&self) -> String {
+        self.sandbox.apps[0].original_id()
+    }
+
     /// With the gateway in this process.
     pub async fn start(self) -> World {
         let mut world = self.build().await;

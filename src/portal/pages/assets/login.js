@@ -114,7 +114,8 @@
     write($("spoken"), [digits, spoken].filter(Boolean).join(" "));
     const opens = state === "pending" && ticket.open_url;
     $("open").hidden = $("other").hidden = !opens;
-    if (opens) $("open").href = ticket.open_url;
+    // An address of WeChat's own must not take the place of this page, which waits; a scheme opens no page.
+    if (opens) Object.assign($("open"), { href: opens, target: /^h/.test(opens) ? "_blank" : "" });
     button($("yes"), ...yes);
     button($("no"), ...no);
     $("bind").hidden = state !== "bind";
@@ -125,8 +126,9 @@
   }
 
   function showPending() {
-    // The page may have been made for a phone that opens WeChat; this code cannot be opened, only scanned.
-    if (!ticket.open_url) gate.classList.add("both");
+    // The page may have been made for a phone that opens WeChat; without a number to be remembered the code is all there is
+    // to see.
+    if (!ticket.number) gate.classList.add("both");
     show("pending", { ...words, number: ticket.number || "", spoken: ticket.spoken });
   }
 

@@ -1,0 +1,179 @@
+//! How the mini program was opened, as it reports it: by a camera, a link, an application, a forwarded card.
+//!
+//! A signal and no proof, since a package can be taken apart and its calls repeated. It is worth something nonetheless:
+//! where the *published* mini program is opened in a way that does not fit the ticket, somebody else chose that way for
+//! the person. A ticket is made for one way: codes for cameras, links for the page on this very phone, launches for an
+//! application. The number of a way is WeChat's launch scene (场景值).
+
+use crate::config::settings::ConnectionKind;
+use crate::login::device::DeviceKind;
+
+/// What a mini program reports of its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Launch scene of `wx.getEnterOptionsSync()`; mini programs of others may leave it out.
+    pub scene: Option<i64>,
+    /// `referrerInfo.appId`: the AppID of what opened it.
+    pub referrer: Option<&'a str>,
+}
+
+/// Why a start is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EntryRefusal {
+    /// Somebody sent the page on.
+    #[error("the mini program was opened from a forwarded card")]
+    Forwarded,
+    /// A ticket of an application, opened by a code or a link: somebody took it out of that application.
+    #[error("the ticket of an application was not opened by one")]
+    NotByApplication,
+    /// Opened by an application whose AppID is not in `app_ids`.
+    #[error("the mini program was opened by an application that is not listed")]
+    ForeignApplication,
+    /// A ticket with a code, opened by an application.
+    #[error("a ticket with a code was opened by an application")]
+    ByApplication,
+    /// A link that no page opened: tapped within WeChat, where no page is given one, or of a kind that none is given.
+    #[error("the mini program was opened by a link that somebody sent")]
+    SentLink,
+    /// A link to a ticket whose page is not on a phone, and was given none.
+    #[error("the ticket of a page that has no link was opened by a link")]
+    ByLink,
+}
+
+impl Entry<'_> {
+    /// Judges a start by the ticket's connection, before anybody is asked.
+    ///
+    /// # Errors
+    /// [`EntryRefusal`].
+    pub fn judge(&self, kind: &ConnectionKind) -> Result<(), EntryRefusal> {
+        let is = |numbers: &[i64]| self.scene.is_some_and(|scene| numbers.contains(&scene));
+        if is(&FORWARDED) {
+            return Err(EntryRefusal::Forwarded);
+        }
+        match kind {
+            ConnectionKind::MiniprogramLaunch(_) if is(&CODES) || is(&LINKS) || is(&SENT_LINKS) => {
+                Err(EntryRefusal::NotByApplication)
+            }
+            ConnectionKind::MiniprogramLaunch(launch) => match self.referrer.filter(|app| !app.is_empty()) {
+                Some(app) if !launch.app_ids.iter().any(|listed| listed == app) => {
+                    Err(EntryRefusal::ForeignApplication)
+                }
+                _ => Ok(()),
+            },
+            _ if is(&[APPLICATION]) => Err(EntryRefusal::ByApplication),
+            _ if is(&SENT_LINKS) => Err(EntryRefusal::SentLink),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Judges a start once it is known what asks to be signed in: only a page on a phone was given a link.
+///
+/// # Errors
+/// [`EntryRefusal::ByLink`].
+pub fn judge_link(scene: Option<i64>, asks: DeviceKind) -> Result<(), EntryRefusal> {
+    let on_a_phone = matches!(asks, DeviceKind::Phone | DeviceKind::Tablet);
+    if !on_a_phone && scene.is_some_and(|scene| LINKS.contains(&scene)) {
+        return Err(EntryRefusal::ByLink);
+    }
+    Ok(())
+}
+
+/// Whether the code came out of a picture: long-pressed or out of the album.
+pub fn is_from_picture(scene: Option<i64>) -> bool {
+    scene.is_some_and(|scene| FROM_PICTURE.contains(&scene))
+}
+
+const FORWARDED: [i64; 2] = [1007, 1008];
+/// Scanned, long-pressed or picked from the album: of an ordinary code, of a round one.
+const CODES: [i64; 6] = [1011, 1012, 1013, 1047, 1048, 1049];
+const FROM_PICTURE: [i64; 4] = [1012, 1013, 1048, 1049];
+/// Scheme, URL link outside of WeChat: what a page on a phone is given.
+const LINKS: [i64; 2] = [1065, 1194];
+/// URL link or open tag inside WeChat, where a page shows its code; plain scheme, which needs no server.
+const SENT_LINKS: [i64; 2] = [1167, 1286];
+/// An application by WeChat's OpenSDK. What is opened again later reports another number, so that none is demanded.
+const APPLICATION: i64 = 1069;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{EnvVersion, MiniprogramLaunch, WebScope};
+
+    fn launch() -> ConnectionKind {
+        ConnectionKind::MiniprogramLaunch(MiniprogramLaunch {
+            original_id: "gh_1".into(),
+            app_ids: vec!["wxapp1".into(), "wxapp2".into()],
+            page: "pages/login/login".into(),
+            env_version: EnvVersion::Release,
+        })
+    }
+
+    /// Any kind with a code.
+    fn code() -> ConnectionKind {
+        ConnectionKind::OfficialAccountWeb { scope: WebScope::Base }
+    }
+
+    #[test]
+    fn a_ticket_is_opened_in_the_way_that_it_was_made_for() {
+        use EntryRefusal::{ByApplication, ForeignApplication, Forwarded, NotByApplication, SentLink};
+        let cases = [
+            (launch(), Some(1069), Some("wxapp1"), Ok(())),
+            (launch(), Some(1069), Some("wxapp2"), Ok(())),
+            (launch(), Some(1069), Some(""), Ok(())),
+            (launch(), Some(1069), None, Ok(())),
+            // Opened again from the list of recent ones.
+            (launch(), Some(1089), None, Ok(())),
+            (launch(), None, None, Ok(())),
+            (launch(), Some(1069), Some("wxother"), Err(ForeignApplication)),
+            (launch(), None, Some("wxother"), Err(ForeignApplication)),
+            (launch(), Some(1037), Some("wxother"), Err(ForeignApplication)),
+            (launch(), Some(1011), Some("wxapp1"), Err(NotByApplication)),
+            (launch(), Some(1047), None, Err(NotByApplication)),
+            (launch(), Some(1049), None, Err(NotByApplication)),
+            (launch(), Some(1194), None, Err(NotByApplication)),
+            (launch(), Some(1167), None, Err(NotByApplication)),
+            (launch(), Some(1007), Some("wxapp1"), Err(Forwarded)),
+            (code(), Some(1047), None, Ok(())),
+            (code(), Some(1012), None, Ok(())),
+            (code(), Some(1194), Some("wxother"), Ok(())),
+            (code(), None, None, Ok(())),
+            (code(), Some(1065), None, Ok(())),
+            (code(), Some(1167), None, Err(SentLink)),
+            (code(), Some(1286), None, Err(SentLink)),
+            (code(), Some(1008), None, Err(Forwarded)),
+            (code(), Some(1069), Some("wxapp1"), Err(ByApplication)),
+        ];
+        for (kind, scene, referrer, expected) in cases {
+            let entry = Entry { scene, referrer };
+            assert_eq!(entry.judge(&kind), expected, "{entry:?} at {}", kind.as_str());
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_the_page_on_a_phone_and_to_no_other() {
+        for scene in [1065, 1194] {
+            for kind in [DeviceKind::Phone, DeviceKind::Tablet] {
+                assert_eq!(judge_link(Some(scene), kind), Ok(()), "{scene}");
+            }
+            for kind in [DeviceKind::Desktop, DeviceKind::Terminal] {
+                assert_eq!(judge_link(Some(scene), kind), Err(EntryRefusal::ByLink), "{scene}");
+            }
+        }
+        for scene in [None, Some(1047), Some(1011), Some(1089)] {
+            assert_eq!(judge_link(scene, DeviceKind::Desktop), Ok(()));
+        }
+    }
+
+    #[test]
+    fn pictures_are_told_from_cameras() {
+        for (scene, picture) in [
+            (None, false),
+            (Some(1011), false),
+            (Some(1047), false),
+            (Some(1048), true),
+        ] {
+            assert_eq!(is_from_picture(scene), picture, "{scene:?}");
+        }
+    }
+}
