@@ -10,6 +10,7 @@ use menshen::session::bearer::new_token;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use crate::support::mini_program::MiniProgram;
 use crate::support::phone::Phone;
 use crate::support::wire::Request;
 use crate::support::world::{Plan, SITE};
@@ -356,4 +357,25 @@ async fn a_program_that_names_no_connection_gets_a_code() {
         .json();
     assert_eq!(created["connection"], "staff");
     assert!(created.get("launch").is_none() && created["qr_text"].is_string());
+}
+
+#[tokio::test]
+async fn the_published_mini_program_answers_an_application_and_leads_back() {
+    let world = plan().start().await;
+    let app = Application::begin(&world).await;
+    let mut phone = MiniProgram::of(&world, "lilei").await;
+    let opened = json!({ "entry": 1069, "referrer": LISTED[0], "canReturn": true });
+    phone.wechat(opened).await;
+    phone.open(app.launch["path"].as_str().unwrap()).await;
+    phone.until("Which number does the app show?").await;
+    phone.choose(app.number).await;
+    phone.until("Continue at the app.").await;
+    phone.tap("back").await;
+    kept(&world, &app.poll("").await.expect(200).json());
+    app.poll("").await.refused(409, "wrong_state");
+
+    let other = Application::begin(&world).await;
+    phone.wechat(json!({ "entry": 1069, "referrer": "wxffffffffffffffff" })).await;
+    phone.open(other.launch["path"].as_str().unwrap()).await;
+    phone.until("Opened in the wrong way").await;
 }
