@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::pin::pin;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -42,6 +43,7 @@ pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
     for warning in &warnings {
         warn!(line = warning.line, remedy = warning.remedy, "{}", warning.message);
     }
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.server.threads)
         .enable_all()
@@ -70,6 +72,22 @@ pub(super) fn run(path: &Path, upgrade: bool) -> u8 {
             }
         }
     })
+}
+
+/// A waiting page holds a connection, a forwarded request two; service managers and shells begin with 1,024 files for the
+/// sake of programs that use `select(2)` (systemd.exec(5)), and let everybody else ask for more.
+fn raise_open_files() {
+    let allowed = getrlimit(Resource::Nofile);
+    if allowed.current == allowed.maximum {
+        return;
+    }
+    let most = Rlimit {
+        current: allowed.maximum,
+        ..allowed
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        warn!(%error, limit = allowed.current, "the limit of open files was not raised");
+    }
 }
 
 /// All that runs.

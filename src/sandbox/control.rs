@@ -22,6 +22,7 @@ pub(super) fn router() -> Router<Sandbox> {
         .route("/__sandbox/personas", get(personas))
         .route("/__sandbox/calls", get(calls).delete(forget_calls))
         .route("/__sandbox/codes", post(make_code))
+        .route("/__sandbox/user_info", post(user_info))
         .route("/__sandbox/clock", get(clock).post(advance))
         .route("/__sandbox/faults", get(faults).post(inject).delete(clear_faults))
 }
@@ -32,6 +33,13 @@ struct CodeOrder {
     appid: String,
     persona: String,
     kind: CodeKind,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    appid: String,
+    persona: String,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -50,7 +58,7 @@ struct Advance {
 #[derive(Debug, Serialize)]
 struct Overview {
     what: &'static str,
-    resources: [&'static str; 7],
+    resources: [&'static str; 8],
 }
 
 async fn overview() -> Json<Overview> {
@@ -62,6 +70,7 @@ async fn overview() -> Json<Overview> {
             "GET /__sandbox/personas",
             "GET, DELETE /__sandbox/calls",
             "POST /__sandbox/codes {appid, persona, kind: login|phone}",
+            "POST /__sandbox/user_info {appid, persona}",
             "GET, POST /__sandbox/clock {advance_seconds}",
             "GET, POST, DELETE /__sandbox/faults {endpoint, effect, times?, when?: before|after}",
         ],
@@ -109,11 +118,36 @@ async fn make_code(State(sandbox): State<Sandbox>, Json(order): Json<CodeOrder>)
         CodeKind::Phone => sandbox.phone_code(&order.appid, &order.persona),
     };
     match code {
-        Ok(code) => Json(json!({ "code": code, "expires_in": CODE_LIFETIME })).into_response(),
+        Ok(code) => {
+            let mut event = json!({ "code": code, "expires_in": CODE_LIFETIME });
+            if let CodeKind::Phone = order.kind
+                && let Some(encrypted) = sandbox
+                    .state()
+                    .encrypted_phone(&order.appid, &order.persona, sandbox.now())
+            {
+                event["encryptedData"] = json!(encrypted.encrypted_data);
+                event["iv"] = json!(encrypted.iv);
+            }
+            Json(event).into_response()
+        }
         Err(PhoneRefusal::Errno(errno)) => Json(json!({ "errno": errno })).into_response(),
         Err(PhoneRefusal::Unknown) => (
             StatusCode::NOT_FOUND,
             Json(json!({ "error": PhoneRefusal::Unknown.to_string() })),
+        )
+            .into_response(),
+    }
+}
+
+/// What `wx.getUserInfo` gives a mini program after its `wx.login`.
+async fn user_info(State(sandbox): State<Sandbox>, Json(asked): Json<Asked>) -> Response {
+    let now = sandbox.now();
+    let told = sandbox.state().user_info_of(&asked.appid, &asked.persona, now);
+    match told {
+        Some(told) => Json(told).into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            Json(json!({ "error": "no such app or person, or no wx.login before" })),
         )
             .into_response(),
     }

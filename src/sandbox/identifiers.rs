@@ -35,10 +35,11 @@ pub(super) fn session_key() -> String {
     STANDARD.encode(random(16))
 }
 
-/// The signature that `checksession` expects. The key is the base64 text itself, not what it stands for.
-pub(super) fn session_signature(session_key: &str) -> String {
+/// The signature by a session key; `checksession` expects that of nothing. The key is the base64 text itself, not what it
+/// stands for.
+pub(super) fn session_signature(session_key: &str, data: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, session_key.as_bytes());
-    hex(hmac::sign(&key, b"").as_ref())
+    hex(hmac::sign(&key, data.as_bytes()).as_ref())
 }
 
 /// A trace id as it ends every `errmsg`: three groups of eight hexadecimal digits.
@@ -65,7 +66,7 @@ fn random(bytes: usize) -> Vec<u8> {
     buffer
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -93,6 +94,6 @@ mod tests {
     fn the_session_signature_is_keyed_with_the_base64_text() {
         // The session key of the sample on WeChat's http-signature page.
         let expected = "46e043c5525c2d817c44be603d30837a808a1d930d038f6fdc3e62a201fed128";
-        assert_eq!(session_signature("o0q0otL8aEzpcZL/FT9WsQ=="), expected);
+        assert_eq!(session_signature("o0q0otL8aEzpcZL/FT9WsQ==", ""), expected);
     }
 }

@@ -51,6 +51,7 @@ mod push;
 mod quotas;
 mod state;
 mod tokens;
+mod user_data;
 mod world;
 mod wxacode;
 

@@ -152,6 +152,12 @@ impl State {
         Some(self.codes.issue(Kind::Login, &app, &persona, now))
     }
 
+    /// What the last `wx.login` of a person opened.
+    pub(super) fn session_key(&self, app: &App, persona: &Persona) -> Option<&str> {
+        let key = self.session_keys.get(&(app.app_id.clone(), persona.id.clone()))?;
+        Some(&key.text)
+    }
+
     /// The phone button.
     pub(super) fn phone_code(&mut self, app_id: &str, persona: &str, now: u64) -> Result<String, PhoneRefusal> {
         let app = self.app(app_id).ok_or(PhoneRefusal::Unknown)?;
@@ -292,7 +298,13 @@ impl State {
         if openid.is_some_and(|openid| openid != identifiers::openid(app.app_id.as_str(), id)) {
             return Err(WechatError(self.quirks.openid_mismatch));
         }
-        let phone = &self.persona(id).ok_or(WechatError::CODE)?.phone;
+        let persona = self.persona(id).ok_or(WechatError::CODE)?;
+        Ok(json!({ "errcode": 0, "errmsg": "ok", "phone_info": self.phone_info(app, persona, now) }))
+    }
+
+    /// The number of a person as WeChat tells it, by code or encrypted.
+    pub(super) fn phone_info(&self, app: &App, persona: &Persona, now: u64) -> Value {
+        let phone = &persona.phone;
         // Only a number from abroad carries its calling code here.
         let full = if phone.country_code == MAINLAND {
             phone.number.clone()
@@ -304,16 +316,12 @@ impl State {
         } else {
             Value::from(phone.country_code.to_string())
         };
-        Ok(json!({
-            "errcode": 0,
-            "errmsg": "ok",
-            "phone_info": {
-                "phoneNumber": full,
-                "purePhoneNumber": phone.number,
-                "countryCode": country_code,
-                "watermark": { "timestamp": now, "appid": app.app_id },
-            },
-        }))
+        json!({
+            "phoneNumber": full,
+            "purePhoneNumber": phone.number,
+            "countryCode": country_code,
+            "watermark": { "timestamp": now, "appid": app.app_id },
+        })
     }
 
     fn check_session(&mut self, question: &Question, now: u64) -> Result<Value, WechatError> {
@@ -328,7 +336,7 @@ impl State {
             .session_keys
             .get(&(app_id, persona.id.clone()))
             .ok_or(WechatError::SIGNATURE)?;
-        if question.text("signature") == Some(identifiers::session_signature(&key.text).as_str()) {
+        if question.text("signature") == Some(identifiers::session_signature(&key.text, "").as_str()) {
             Ok(json!({ "errcode": 0, "errmsg": "ok" }))
         } else {
             Err(WechatError::SIGNATURE)

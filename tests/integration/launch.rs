@@ -375,7 +375,9 @@ async fn the_published_mini_program_answers_an_application_and_leads_back() {
     app.poll("").await.refused(409, "wrong_state");
 
     let other = Application::begin(&world).await;
-    phone.wechat(json!({ "entry": 1069, "referrer": "wxffffffffffffffff" })).await;
+    phone
+        .wechat(json!({ "entry": 1069, "referrer": "wxffffffffffffffff" }))
+        .await;
     phone.open(other.launch["path"].as_str().unwrap()).await;
     phone.until("Opened in the wrong way").await;
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Endpoint, PHONE_QUOTA_ERRNO, PhoneRefusal, identifiers};
+use super::super::{Endpoint, PHONE_QUOTA_ERRNO, PhoneRefusal, identifiers, user_data};
 use super::server::{APP, OTHER, SERVICE, Server};
 
 #[tokio::test]
@@ -318,6 +318,30 @@ async fn a_phone_code_is_refused_when_it_is_old_foreign_or_of_somebody_else() {
 }
 
 #[tokio::test]
+async fn what_the_client_hands_out_opens_with_the_session_key() {
+    let server = Server::start().await;
+    let who = json!({ "appid": APP, "persona": "lilei" });
+    assert_eq!(server.post("/__sandbox/user_info", &[], &who).await.status, 404);
+    let code = server.sandbox.login_code(APP, "lilei").unwrap();
+    let session = server.login(APP, &code).await;
+    let key = session.text("session_key");
+    let told = server.post("/__sandbox/user_info", &[], &who).await.json();
+    let whole = user_data::opened(&told, &key);
+    assert_eq!(whole["openId"], session.text("openid"));
+    assert_eq!(whole["watermark"]["appid"], APP);
+    assert_eq!(whole["nickName"], told["userInfo"]["nickName"]);
+    let order = json!({ "appid": APP, "persona": "lilei", "kind": "phone" });
+    let event = server.post("/__sandbox/codes", &[], &order).await.json();
+    let by_key = user_data::opened(&event, &key);
+    let token = server.token(APP).await;
+    let asked = json!({ "code": event["code"] });
+    let by_code = server
+        .post("/wxa/business/getuserphonenumber", &[("access_token", &*token)], &asked)
+        .await;
+    assert_eq!(by_key["phoneNumber"], by_code.json()["phone_info"]["phoneNumber"]);
+}
+
+#[tokio::test]
 async fn a_session_key_is_checked_by_its_signature() {
     let server = Server::start().await;
     let code = server.sandbox.login_code(APP, "lilei").unwrap();
@@ -333,7 +357,7 @@ async fn a_session_key_is_checked_by_its_signature() {
         ];
         server.get("/wxa/checksession", &query).await.errcode()
     };
-    let signature = identifiers::session_signature(&key);
+    let signature = identifiers::session_signature(&key, "");
     assert_eq!(check(&signature, "hmac_sha256").await, 0);
     assert_eq!(check(&signature, "md5").await, 87008);
     assert_eq!(check("0", "hmac_sha256").await, 87009);
