@@ -2,7 +2,7 @@
 //!
 //! Pingora's timers start anew with every byte, so that a client who sends one now and then keeps a connection for ever;
 //! an HTTP/2 connection is waited for without any; and a stream that was admitted once is never looked at again. Here
-//! what runs is watched by a [`Vigil`]: for a head that does not come, for the end of the session that an exchange was
+//! what runs is watched by a `Vigil`: for a head that does not come, for the end of the session that an exchange was
 //! admitted by, and for a limit on all of it. What ends it drops it, and with it the connection (HTTP/1.1) or the stream
 //! (HTTP/2). The hooks speak to the vigil of their own task.
 //!

@@ -1,10 +1,10 @@
 //! Traces for an OpenTelemetry collector: a span for each request, one for what its upstream did, one for each call of
 //! WeChat on the way.
 //!
-//! Off unless the environment names a collector ([`environment`]); then a request costs one comparison. Where it is on,
+//! Off unless the environment names a collector (`environment`); then a request costs one comparison. Where it is on,
 //! every forwarded request carries a `traceparent` whose parent is the span of the upstream's part, sampled or not: an
 //! application that decides for itself would begin traces without a beginning. What is recorded, and exported in the
-//! background ([`export`]), is what the sampler chose.
+//! background (`export`), is what the sampler chose.
 //!
 //! A client's own `traceparent` is continued where the peer is a trusted proxy, and replaced where it is not: whoever may
 //! name a trace can write into other people's, and have everything sampled (W3C Trace Context §4.1, security
