@@ -492,6 +492,85 @@ mod tests {
         assert_eq!(read_to_end(&mut served.client).await, "");
     }
 
+    /// What the vigil of a connection does to exchanges that follow each other on it.
+    async fn on_one_connection<T>(exchanges: impl Future<Output = T>) -> Option<T> {
+        let vigil = Arc::new(Vigil::of_connection(short(), TaskTracker::new().token()));
+        timeout(Duration::from_secs(60), vigil.watch(exchanges))
+            .await
+            .expect("nobody watches")
+    }
+
+    fn answered() {
+        VIGIL.with(|vigil| {
+            vigil.await_head();
+            vigil.head_arrived();
+            // Would cut whatever it is not taken off from.
+            vigil.lives_while(Box::new(|| false));
+            vigil.exchange_is_over();
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_bound_one_exchange_does_not_bind_the_next_and_the_next_is_watched_too() {
+        // The first one's timer goes off while nothing is watched for, and while the second one runs.
+        let ended = on_one_connection(async {
+            answered();
+            VIGIL.with(|vigil| vigil.await_head());
+            sleep(FIRST / 2).await;
+            head_arrived();
+            sleep(FIRST * 3).await;
+            lives_while(|| false);
+            pending::<()>().await;
+        })
+        .await;
+        assert!(ended.is_none(), "the second exchange outlived its session");
+        let served = on_one_connection(async {
+            answered();
+            VIGIL.with(|vigil| vigil.await_head());
+            head_arrived();
+            sleep(FIRST * 10).await;
+        })
+        .await;
+        assert!(served.is_some(), "cut by what the first exchange was bound to");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_head_is_waited_for_no_longer_after_an_exchange_with_a_session() {
+        let began = tokio::time::Instant::now();
+        let ended = on_one_connection(async {
+            answered();
+            VIGIL.with(|vigil| vigil.await_head());
+            pending::<()>().await;
+        })
+        .await;
+        assert!(ended.is_none() && began.elapsed() < FIRST * 2, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_ends_its_own_exchange_only() {
+        let limited = on_one_connection(async {
+            VIGIL.with(|vigil| vigil.await_head());
+            head_arrived();
+            lasts_at_most(FIRST);
+            pending::<()>().await;
+        });
+        assert!(limited.await.is_none(), "no end after its limit");
+        let next = on_one_connection(async {
+            VIGIL.with(|vigil| vigil.await_head());
+            head_arrived();
+            lasts_at_most(FIRST);
+            VIGIL.with(|vigil| vigil.exchange_is_over());
+            answered();
+            VIGIL.with(|vigil| vigil.await_head());
+            head_arrived();
+            sleep(FIRST + LAST_WORDS * 3).await;
+        });
+        assert!(
+            next.await.is_some(),
+            "the next exchange was cut by the limit of the one before"
+        );
+    }
+
     #[tokio::test]
     async fn a_handshake_that_does_not_end_is_cut_and_one_that_did_is_not() {
         let (_shutdown, _) = watch::channel(false);

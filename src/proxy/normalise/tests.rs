@@ -379,6 +379,13 @@ proptest! {
         let forwarded = found.path_and_query().into_owned();
         let again = normalise(forwarded.as_bytes(), slashes).expect("what was forwarded is clean");
         prop_assert!(!again.is_rewritten());
+        // What is not forwarded as it came is told apart from what is: the raw one must never go on in its place.
+        prop_assert_eq!(found.is(target.as_bytes()), found.path_and_query() == target);
+        prop_assert!(found.is(forwarded.as_bytes()));
+        let others = [format!("{forwarded}?"), format!("/{forwarded}"), forwarded[..forwarded.len() - 1].to_owned()];
+        for other in &others {
+            prop_assert!(!found.is(other.as_bytes()), "{} is taken for {}", other, forwarded);
+        }
         prop_assert_eq!(&again.path, &found.path);
         prop_assert_eq!(again.query, found.query);
         prop_assert_eq!(found.query, target.split_once('?').map(|(_, query)| query));
