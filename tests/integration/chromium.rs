@@ -430,25 +430,12 @@ async fn whoever_allows_it_in_wechats_frame_arrives_at_the_page_they_wanted() {
     let address = words.find(|word| word.starts_with("http://")).unwrap().to_owned();
     let driver = start("chromedriver", &["--port=0"], "started successfully on port").await;
     let client = browser(&driver).await;
-
     let page = format!("{address}.menshen/login?connection=website&rd=/reports?q=1");
-    client.goto(&page).await.unwrap();
-    let frame = client
-        .wait()
-        .at_most(PATIENCE)
-        .for_element(Locator::Css("iframe.wechat"))
-        .await
-        .unwrap();
-    let address_of_frame = frame.attr("src").await.unwrap().unwrap();
-    frame.enter_frame().await.unwrap();
-    let code = client
-        .wait()
-        .at_most(PATIENCE)
-        .for_element(Locator::Css("main[data-uuid]"))
-        .await;
-    let uuid = code.unwrap().attr("data-uuid").await.unwrap().unwrap();
-    client.enter_parent_frame().await.unwrap();
+    let arrived = format!("{address}reports?q=1").parse().unwrap();
 
+    client.goto(&page).await.unwrap();
+    let (address_of_frame, uuid) = enter_wechats_frame(&client).await;
+    client.enter_parent_frame().await.unwrap();
     // Another device scans and allows: nobody touches this window.
     let phone: url::Url = address_of_frame.parse().unwrap();
     let decision = json!({ "uuid": uuid, "persona": "hanmeimei", "allow": true });
@@ -459,10 +446,33 @@ async fn whoever_allows_it_in_wechats_frame_arrives_at_the_page_they_wanted() {
         .send()
         .await;
     assert_eq!(answer.unwrap().status(), 204);
-    let arrived = format!("{address}reports?q=1").parse().unwrap();
     client.wait().at_most(PATIENCE).for_url(&arrived).await.unwrap();
     assert!(text_of(&client, "body").await.contains("韩梅梅"));
+
+    // The stand-in's page has the phone's buttons as well; they work where the frame forbids forms.
+    client.delete_all_cookies().await.unwrap();
+    client.goto(&page).await.unwrap();
+    enter_wechats_frame(&client).await;
+    click(&client, "拒绝 Refuse").await;
+    let refused = Locator::XPath("//*[@id='said'][contains(., 'Refused')]");
+    client.wait().at_most(PATIENCE).for_element(refused).await.unwrap();
+    client.goto(&page).await.unwrap();
+    enter_wechats_frame(&client).await;
+    click(&client, "允许 Allow").await;
+    client.enter_parent_frame().await.unwrap();
+    client.wait().at_most(PATIENCE).for_url(&arrived).await.unwrap();
     client.close().await.unwrap();
+}
+
+/// The address of the frame with WeChat's page, in which the browser is from now on, and the id of its code.
+async fn enter_wechats_frame(client: &Client) -> (String, String) {
+    let frame = client.wait().at_most(PATIENCE);
+    let frame = frame.for_element(Locator::Css("iframe.wechat")).await.unwrap();
+    let address = frame.attr("src").await.unwrap().unwrap();
+    frame.enter_frame().await.unwrap();
+    let code = client.wait().at_most(PATIENCE);
+    let code = code.for_element(Locator::Css("main[data-uuid]")).await.unwrap();
+    (address, code.attr("data-uuid").await.unwrap().unwrap())
 }
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

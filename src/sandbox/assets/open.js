@@ -3,12 +3,13 @@ const main = document.querySelector('main[data-uuid]');
 if (main) {
   const { uuid, page } = main.dataset;
   const said = document.getElementById('said');
-  document.getElementById('decide').addEventListener('submit', async (event) => {
-    event.preventDefault();
+  // Buttons and no form: whoever embeds this page may forbid its forms.
+  document.getElementById('decide').addEventListener('click', async ({ target }) => {
+    if (target.tagName !== 'BUTTON') return;
     const body = JSON.stringify({
       uuid,
       persona: document.getElementById('person').value,
-      allow: event.submitter.value === 'yes',
+      allow: target.value === 'yes',
     });
     const answer = await fetch('/connect/confirm', {
       method: 'POST',
