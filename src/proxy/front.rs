@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
 use crate::proxy::client_address::TrustedProxies;
+use crate::proxy::cork::Corked;
 use crate::proxy::proxy_protocol::{self, Beginning, PreambleError};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::tls::Tls;
@@ -216,8 +217,8 @@ async fn establish(
         }
         Ok::<Stream, Unserved>(match tls {
             // A handshake takes much room for a moment, and the connection would keep it.
-            Some(tls) => Box::new(Box::pin(tls.accept(stream)).await?),
-            None => Box::new(stream),
+            Some(tls) => Box::new(Corked::new(Box::pin(tls.accept(stream)).await?)),
+            None => Box::new(Corked::new(stream)),
         })
     };
     match tokio::time::timeout(limit, established).await {

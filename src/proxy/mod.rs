@@ -6,6 +6,7 @@ pub mod authority;
 pub mod bridge;
 pub mod client_address;
 pub mod cookies;
+mod cork;
 mod follow_keys;
 pub mod forward_auth;
 pub mod framing;
