@@ -14,6 +14,7 @@ use crate::config::Loaded;
 use crate::config::settings::{Access, HostPattern, PathPattern, Route, Settings, Site};
 use crate::gate::Gate;
 use crate::gate::decide::{Credential, Decision, Forbidden, RequestView, SessionView, decide};
+use crate::gate::headers::Headers;
 use crate::gate::path::readings;
 use crate::gate::request_class::classify;
 use crate::gate::route::{Condition, Rules};
@@ -129,7 +130,7 @@ impl Asked<'_> {
             sites: None,
             by_cookie: true,
         });
-        let class = classify(&self.question.method, &self.headers());
+        let class = classify(&self.question.method, &Headers::of(&self.headers()));
         let view = RequestView {
             method: &self.question.method,
             host: &self.authority.host,

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod destination;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod headers;
 pub mod origin;
 pub mod path;
 pub mod popup;

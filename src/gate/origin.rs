@@ -3,8 +3,10 @@
 //! Origins are compared as the exact bytes that a browser serialises (scheme, host, non-default port): nothing is
 //! parsed, so nothing can be parsed differently.
 
+use http::HeaderName;
 use http::header::ORIGIN;
-use http::{HeaderMap, HeaderName};
+
+use crate::gate::headers::Headers;
 
 /// Scheme, host and port that the client used for this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl std::fmt::Display for OwnOrigin<'_> {
 }
 
 /// The `Origin` of a request. Repeated headers count as the opaque origin `null`, which nothing allows.
-pub fn origin(headers: &HeaderMap) -> Option<&[u8]> {
+pub fn origin<'h>(headers: &Headers<'h>) -> Option<&'h [u8]> {
     match single(headers, &ORIGIN) {
         Single::None => None,
         Single::One(origin) => Some(origin),
@@ -77,7 +79,7 @@ pub fn origin(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Whether an unsafe call to the portal comes from a page of this origin: `Sec-Fetch-Site: same-origin` or, where a
 /// browser sends none, an `Origin` with exactly this scheme, host and port. Neither is a refusal (403 `cross_origin`).
-pub fn is_same_origin_call(headers: &HeaderMap, own: &OwnOrigin<'_>) -> bool {
+pub fn is_same_origin_call(headers: &Headers<'_>, own: &OwnOrigin<'_>) -> bool {
     match single(headers, &SEC_FETCH_SITE) {
         Single::One(site) => site == b"same-origin",
         Single::Many => false,
@@ -102,11 +104,11 @@ enum Single<'h> {
     Many,
 }
 
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Single<'h> {
-    let mut values = headers.get_all(name).iter();
+fn single<'h>(headers: &Headers<'h>, name: &HeaderName) -> Single<'h> {
+    let mut values = headers.all(name);
     match (values.next(), values.next()) {
         (None, _) => Single::None,
-        (Some(value), None) => Single::One(value.as_bytes()),
+        (Some(value), None) => Single::One(value),
         (Some(_), Some(_)) => Single::Many,
     }
 }
@@ -129,7 +131,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
@@ -227,7 +229,11 @@ mod tests {
             (&[], false),
         ];
         for (lines, allowed) in table {
-            assert_eq!(is_same_origin_call(&headers(lines), &HOST), *allowed, "{lines:?}");
+            assert_eq!(
+                is_same_origin_call(&Headers::of(&headers(lines)), &HOST),
+                *allowed,
+                "{lines:?}"
+            );
         }
     }
 

@@ -7,7 +7,9 @@
 use http::header::{
     ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderName, Method};
+
+use crate::gate::headers::Headers;
 
 /// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,19 +35,11 @@ impl Class {
 }
 
 /// The class of a request, from its method and headers.
-pub fn classify(method: &Method, headers: &HeaderMap) -> Class {
-    if headers
-        .get_all(UPGRADE)
-        .iter()
-        .any(|value| has_token(value.as_bytes(), b"websocket"))
-    {
+pub fn classify(method: &Method, headers: &Headers<'_>) -> Class {
+    if headers.all(&UPGRADE).any(|value| has_token(value, b"websocket")) {
         return Class::WebSocket;
     }
-    if headers
-        .get_all(CONTENT_TYPE)
-        .iter()
-        .any(|value| is_grpc(value.as_bytes()))
-    {
+    if headers.all(&CONTENT_TYPE).any(is_grpc) {
         return Class::Grpc;
     }
     if !is_top_level_navigation(headers) {
@@ -65,39 +59,34 @@ pub fn mints_ticket(method: &Method, class: Class) -> bool {
 }
 
 /// The method that a CORS preflight asks for: OPTIONS with `Origin` and `Access-Control-Request-Method`, without a body.
-pub fn preflight_for(method: &Method, headers: &HeaderMap) -> Option<Method> {
-    let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
+pub fn preflight_for(method: &Method, headers: &Headers<'_>) -> Option<Method> {
+    let asked = headers.get(&ACCESS_CONTROL_REQUEST_METHOD)?;
+    let has_body = headers.contains(&TRANSFER_ENCODING)
         || headers
-            .get(CONTENT_LENGTH)
+            .get(&CONTENT_LENGTH)
             .is_some_and(|length| length.as_bytes() != b"0");
-    if *method != Method::OPTIONS || !headers.contains_key(ORIGIN) || has_body {
+    if *method != Method::OPTIONS || !headers.contains(&ORIGIN) || has_body {
         return None;
     }
     Method::from_bytes(asked.as_bytes()).ok()
 }
 
-fn is_top_level_navigation(headers: &HeaderMap) -> bool {
+fn is_top_level_navigation(headers: &Headers<'_>) -> bool {
     // Speculative loads may never be seen; the others are what browsers sent before `Sec-Purpose`.
     if [SEC_PURPOSE, PURPOSE, X_PURPOSE, X_MOZ]
         .iter()
-        .any(|name| headers.contains_key(name))
+        .any(|name| headers.contains(name))
     {
         return false;
     }
     let navigates = || all_equal(headers, &SEC_FETCH_MODE, b"navigate");
-    if headers.contains_key(&SEC_FETCH_DEST) {
-        return all_equal(headers, &SEC_FETCH_DEST, b"document")
-            && (!headers.contains_key(&SEC_FETCH_MODE) || navigates());
+    if headers.contains(&SEC_FETCH_DEST) {
+        return all_equal(headers, &SEC_FETCH_DEST, b"document") && (!headers.contains(&SEC_FETCH_MODE) || navigates());
     }
-    if headers.contains_key(&SEC_FETCH_MODE) && !navigates() {
+    if headers.contains(&SEC_FETCH_MODE) && !navigates() {
         return false;
     }
-    !headers.contains_key(&X_REQUESTED_WITH)
-        && headers
-            .get_all(ACCEPT)
-            .iter()
-            .any(|value| accepts_html(value.as_bytes()))
+    !headers.contains(&X_REQUESTED_WITH) && headers.all(&ACCEPT).any(accepts_html)
 }
 
 fn accepts_html(accept: &[u8]) -> bool {
@@ -121,9 +110,9 @@ fn has_token(value: &[u8], token: &[u8]) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-fn all_equal(headers: &HeaderMap, name: &HeaderName, expected: &[u8]) -> bool {
-    let mut values = headers.get_all(name).iter().peekable();
-    values.peek().is_some() && values.all(|value| value.as_bytes() == expected)
+fn all_equal(headers: &Headers<'_>, name: &HeaderName, expected: &[u8]) -> bool {
+    let mut values = headers.all(name).peekable();
+    values.peek().is_some() && values.all(|value| value == expected)
 }
 
 const GRPC: &[u8] = b"application/grpc";
@@ -138,6 +127,8 @@ const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with")
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use http::HeaderMap;
 
     use http::HeaderValue;
 
@@ -222,7 +213,11 @@ mod tests {
         ];
         for (method, lines, class) in table {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            assert_eq!(classify(&method, &headers(lines)), *class, "{method} {lines:?}");
+            assert_eq!(
+                classify(&method, &Headers::of(&headers(lines))),
+                *class,
+                "{method} {lines:?}"
+            );
         }
     }
 
@@ -231,7 +226,7 @@ mod tests {
         let origin = ("origin", "https://spa.test");
         let asks = ("access-control-request-method", "PUT");
         assert_eq!(
-            preflight_for(&Method::OPTIONS, &headers(&[origin, asks])),
+            preflight_for(&Method::OPTIONS, &Headers::of(&headers(&[origin, asks]))),
             Some(Method::PUT)
         );
         for (method, lines) in [
@@ -242,7 +237,11 @@ mod tests {
             (Method::OPTIONS, &[origin, asks, ("transfer-encoding", "chunked")]),
             (Method::OPTIONS, &[origin, ("access-control-request-method", "P T")]),
         ] {
-            assert_eq!(preflight_for(&method, &headers(lines)), None, "{method} {lines:?}");
+            assert_eq!(
+                preflight_for(&method, &Headers::of(&headers(lines))),
+                None,
+                "{method} {lines:?}"
+            );
         }
     }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::config::settings::{Association, BindMethod, Connection, ConnectionKind, NumberEntry};
 use crate::gate::destination::{Destination, Handoff};
+use crate::gate::headers::Headers;
 use crate::gate::request_class::{Class, classify, mints_ticket};
 use crate::gate::return_to::ReturnTo;
 use crate::login::browser::{Issued, PageFacts};
@@ -57,7 +58,7 @@ pub(super) async fn login(
         ))),
         None => query.rd.as_deref().map(parse),
     };
-    let navigates = mints_ticket(&method, classify(&method, &headers));
+    let navigates = mints_ticket(&method, classify(&method, &Headers::of(&headers)));
     // A code for another host is written down, and counts like a page.
     let hands_on = rd.as_ref().and_then(Destination::handoff).is_some();
     if !switching

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use crate::config::Settings;
 use crate::gate::Gate;
+use crate::gate::headers::Headers;
 use crate::gate::request_class::classify;
 use crate::identity::assertion::SigningKeys;
 use crate::login::Login;
@@ -368,7 +369,7 @@ pub(crate) fn require_same_origin(context: &RequestContext) -> Result<(), Proble
 }
 
 fn style(request: &Request<Body>) -> Style {
-    classify(request.method(), request.headers()).into()
+    classify(request.method(), &Headers::of(request.headers())).into()
 }
 
 #[cfg(test)]

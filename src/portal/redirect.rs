@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::config::settings::{Connection, ConnectionKind};
 use crate::gate::destination::{AskingHost, Destination, Handoff};
+use crate::gate::headers::Headers;
 use crate::gate::request_class::{classify, mints_ticket};
 use crate::login::device::Surroundings;
 use crate::login::error::LoginError;
@@ -50,7 +51,7 @@ pub(super) async fn start(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Problem> {
-    if !mints_ticket(&method, classify(&method, &headers)) {
+    if !mints_ticket(&method, classify(&method, &Headers::of(&headers))) {
         return Err(Problem {
             login_url: Some("/.menshen/login".to_owned()),
             ..Code::LoginRequired.into()
@@ -104,7 +105,7 @@ pub(super) async fn callback(
         return Err(Code::NotFound.into());
     }
     // A look in advance spends nothing.
-    if !mints_ticket(&method, classify(&method, &headers)) {
+    if !mints_ticket(&method, classify(&method, &Headers::of(&headers))) {
         return Err(Code::BadRequest.into());
     }
     let limits = &portal.login.limits;

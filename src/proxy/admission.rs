@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, Method, Version};
 use smallvec::SmallVec;
 
+use crate::gate::headers::Headers;
 use crate::gate::request_class::{Class, classify};
 use crate::portal::code::Code;
 use crate::proxy::authority::{Authority, request_authority};
@@ -48,6 +49,8 @@ pub struct Admitted<'a> {
     pub secure: bool,
     /// What kind of client asks.
     pub class: Class,
+    /// The headers as they came.
+    pub headers: Headers<'a>,
 }
 
 /// Why a request is refused before anything is decided.
@@ -71,23 +74,19 @@ impl<'a> Admitted<'a> {
             Some(raw) => read_raw_head(raw).map_err(framing)?.target,
             None => head.target,
         };
-        check_framing(head.method, head.version, wire.len(), head.headers, limits).map_err(framing)?;
-        let hosts: SmallVec<[&[u8]; 2]> = head
-            .headers
-            .get_all(http::header::HOST)
-            .iter()
-            .map(http::HeaderValue::as_bytes)
-            .collect();
+        let headers = Headers::of(head.headers);
+        check_framing(head.method, head.version, wire.len(), &headers, limits).map_err(framing)?;
+        let hosts: SmallVec<[&[u8]; 2]> = headers.all(&http::header::HOST).collect();
         let authority = request_authority(head.authority, &hosts).map_err(|error| bad(error.to_string()))?;
         // Both readings of a kept `%2F` are decided on; who keeps none refuses it there.
         let (_, wire) = split_absolute_form(wire).map_err(target)?;
         let target = normalise(wire, EncodedSlashes::Keep).map_err(target)?;
-        let client = ClientAddress::resolve(head.peer, head.headers, trusted);
+        let client = ClientAddress::resolve(head.peer, &headers, trusted);
         let mut authority = authority.into_owned();
         let mut secure = head.tls;
         if client.peer_trusted {
             // The host stays the one of the request: an outer proxy may pass a client's X-Forwarded-Host through.
-            let told = told_by_trusted_peer(head.headers).map_err(|error| bad(error.to_string()))?;
+            let told = told_by_trusted_peer(&headers).map_err(|error| bad(error.to_string()))?;
             secure = told.secure.unwrap_or(secure);
         }
         let default_port = if secure { 443 } else { 80 };
@@ -97,7 +96,8 @@ impl<'a> Admitted<'a> {
             target,
             client,
             secure,
-            class: classify(head.method, head.headers),
+            class: classify(head.method, &headers),
+            headers,
         })
     }
 }

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::gate::Gate;
 use crate::gate::decide::{At, Decision, RequestView, Unauthorized, decide};
+use crate::gate::headers::Headers;
 use crate::gate::origin::{OwnOrigin, origin};
 use crate::gate::request_class::{Class, classify};
 use crate::gate::return_to::ReturnTo;
@@ -255,7 +256,7 @@ async fn answer(
 ) -> Verified {
     let headers = &request.headers;
     let portal = snapshot.portal.inner();
-    let class = class(&original.method, headers);
+    let class = class(&original.method, &admitted.headers);
     // From here on everything is about the host that the client called.
     let mut context = RequestContext {
         host: original.authority.host.clone().into_owned(),
@@ -264,7 +265,7 @@ async fn answer(
         cookies: OwnCookieValues::default(),
         ..context
     };
-    let presented = present(snapshot, request, &context).await;
+    let presented = present(snapshot, &admitted.headers, &context).await;
     let view = RequestView {
         method: &original.method,
         host: &context.host,
@@ -273,7 +274,7 @@ async fn answer(
         certified: !context.secure && snapshot.certificates.cover(&context.host),
         path: &original.target.path,
         class,
-        origin: origin(headers),
+        origin: origin(&admitted.headers),
         // An answer of 2xx would send the preflight itself on: it is one more request without a session.
         preflight_for: None,
         client: admitted.client.for_rules(),
@@ -414,8 +415,8 @@ fn family(headers: &HeaderMap, from: Option<Family>) -> Result<Family, BadQuesti
 
 /// The class of the client's request. Proxies take `Upgrade` away as a header of the hop, so a WebSocket is known by
 /// its handshake.
-fn class(method: &Method, headers: &HeaderMap) -> Class {
-    if headers.contains_key(header::SEC_WEBSOCKET_KEY) || headers.contains_key(header::SEC_WEBSOCKET_VERSION) {
+fn class(method: &Method, headers: &Headers<'_>) -> Class {
+    if headers.contains(&header::SEC_WEBSOCKET_KEY) || headers.contains(&header::SEC_WEBSOCKET_VERSION) {
         return Class::WebSocket;
     }
     classify(method, headers)

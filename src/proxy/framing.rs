@@ -7,8 +7,9 @@
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
+use http::{HeaderName, Method, StatusCode, Version};
 
+use crate::gate::headers::Headers;
 use crate::proxy::cookies;
 
 /// How large a request head may be.
@@ -77,7 +78,7 @@ pub fn check_framing(
     method: &Method,
     version: Version,
     target_length: usize,
-    headers: &HeaderMap,
+    headers: &Headers<'_>,
     limits: &HeadLimits,
 ) -> Result<(), FramingError> {
     if *method == Method::CONNECT || *method == Method::TRACE || method.as_str() == "TRACK" {
@@ -91,13 +92,12 @@ pub fn check_framing(
         check_nominations(headers)?;
         check_upgrade(method, version, headers, has_body)?;
     }
-    if is_repeated(headers, &AUTHORIZATION) {
+    if headers.is_repeated(&AUTHORIZATION) {
         return Err(FramingError::RepeatedAuthorization);
     }
     if headers
-        .get_all(EXPECT)
-        .iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        .all(&EXPECT)
+        .any(|value| !value.eq_ignore_ascii_case(b"100-continue"))
     {
         return Err(FramingError::Expectation);
     }
@@ -119,17 +119,18 @@ impl FramingError {
 fn check_size(
     method: &Method,
     target_length: usize,
-    headers: &HeaderMap,
+    headers: &Headers<'_>,
     limits: &HeadLimits,
 ) -> Result<(), FramingError> {
     let fields: usize = headers
+        .map()
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD)
         .sum();
     if method.as_str().len() + target_length + REQUEST_LINE_OVERHEAD + fields > limits.bytes {
         return Err(FramingError::HeadersTooLarge);
     }
-    let (bytes, count) = cookies::weigh(headers);
+    let (bytes, count) = cookies::weigh(headers.map());
     if bytes > MAX_COOKIE_BYTES || count > MAX_COOKIES {
         return Err(FramingError::CookiesTooLarge);
     }
@@ -137,9 +138,9 @@ fn check_size(
 }
 
 /// Whether the request has a body.
-fn check_body(version: Version, headers: &HeaderMap) -> Result<bool, FramingError> {
-    let length = headers.get(CONTENT_LENGTH);
-    let encoding = headers.get(TRANSFER_ENCODING);
+fn check_body(version: Version, headers: &Headers<'_>) -> Result<bool, FramingError> {
+    let length = headers.get(&CONTENT_LENGTH);
+    let encoding = headers.get(&TRANSFER_ENCODING);
     if length.is_some() && encoding.is_some() {
         return Err(FramingError::TwoLengths);
     }
@@ -147,7 +148,7 @@ fn check_body(version: Version, headers: &HeaderMap) -> Result<bool, FramingErro
         if version != Version::HTTP_11 {
             return Err(FramingError::TransferEncodingVersion);
         }
-        if is_repeated(headers, &TRANSFER_ENCODING) || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        if headers.is_repeated(&TRANSFER_ENCODING) || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(FramingError::TransferEncoding);
         }
         return Ok(true);
@@ -155,7 +156,7 @@ fn check_body(version: Version, headers: &HeaderMap) -> Result<bool, FramingErro
     let Some(length) = length.map(|length| length.as_bytes()) else {
         return Ok(false);
     };
-    if is_repeated(headers, &CONTENT_LENGTH) || length.contains(&b',') {
+    if headers.is_repeated(&CONTENT_LENGTH) || length.contains(&b',') {
         return Err(FramingError::RepeatedLength);
     }
     // 18 digits fit everybody's signed 64 bits.
@@ -165,13 +166,10 @@ fn check_body(version: Version, headers: &HeaderMap) -> Result<bool, FramingErro
     Ok(length.iter().any(|&digit| digit != b'0'))
 }
 
-fn check_no_connection_headers(headers: &HeaderMap) -> Result<(), FramingError> {
-    let te_is_trailers = headers
-        .get_all(TE)
-        .iter()
-        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+fn check_no_connection_headers(headers: &Headers<'_>) -> Result<(), FramingError> {
+    let te_is_trailers = headers.all(&TE).all(|value| value.eq_ignore_ascii_case(b"trailers"));
     let foreign = [CONNECTION, UPGRADE, PROXY_CONNECTION, KEEP_ALIVE];
-    match te_is_trailers && foreign.iter().all(|name| !headers.contains_key(name)) {
+    match te_is_trailers && foreign.iter().all(|name| !headers.contains(name)) {
         true => Ok(()),
         false => Err(FramingError::ConnectionHeader),
     }
@@ -179,11 +177,10 @@ fn check_no_connection_headers(headers: &HeaderMap) -> Result<(), FramingError> 
 
 /// What `Connection` lists is removed on the way to the upstream (Traefik CVE-2024-45410). The frame of the message, the
 /// credentials and the forwarded headers are not the hop's to lose, so that a client who lists them is up to something.
-fn check_nominations(headers: &HeaderMap) -> Result<(), FramingError> {
+fn check_nominations(headers: &Headers<'_>) -> Result<(), FramingError> {
     let tokens = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .all(&CONNECTION)
+        .flat_map(|value| value.split(|&byte| byte == b','))
         .map(<[u8]>::trim_ascii)
         .filter(|token| !token.is_empty());
     for (count, token) in tokens.enumerate() {
@@ -201,11 +198,11 @@ fn check_nominations(headers: &HeaderMap) -> Result<(), FramingError> {
 
 /// An offer of HTTP/2 over plain text is one that a server may ignore (RFC 9110 §7.8) and some clients always make, so
 /// it passes here and goes no further; everything else that is not a WebSocket is refused.
-fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap, has_body: bool) -> Result<(), FramingError> {
-    let Some(upgrade) = headers.get(UPGRADE).map(|value| value.as_bytes()) else {
+fn check_upgrade(method: &Method, version: Version, headers: &Headers<'_>, has_body: bool) -> Result<(), FramingError> {
+    let Some(upgrade) = headers.get(&UPGRADE).map(|value| value.as_bytes()) else {
         return Ok(());
     };
-    if is_repeated(headers, &UPGRADE) {
+    if headers.is_repeated(&UPGRADE) {
         return Err(FramingError::Upgrade);
     }
     if upgrade.eq_ignore_ascii_case(b"h2c") {
@@ -218,25 +215,20 @@ fn check_upgrade(method: &Method, version: Version, headers: &HeaderMap, has_bod
         return Err(FramingError::UpgradeWithBody);
     }
     let connection_upgrades = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .all(&CONNECTION)
+        .flat_map(|value| value.split(|&byte| byte == b','))
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     let handshake = *method == Method::GET
         && version == Version::HTTP_11
         && connection_upgrades
-        && headers.contains_key(HOST)
-        && headers.contains_key(SEC_WEBSOCKET_KEY)
-        && !is_repeated(headers, &SEC_WEBSOCKET_KEY);
+        && headers.contains(&HOST)
+        && headers.contains(&SEC_WEBSOCKET_KEY)
+        && !headers.is_repeated(&SEC_WEBSOCKET_KEY);
     if handshake {
         Ok(())
     } else {
         Err(FramingError::Handshake)
     }
-}
-
-fn is_repeated(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(name).iter().nth(1).is_some()
 }
 
 /// Several applications on one host may each have their 4 KiB; more is an attack or a mistake that breaks backends.

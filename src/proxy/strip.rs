@@ -114,6 +114,16 @@ pub fn fold(name: &str) -> String {
         .collect()
 }
 
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = matches!(byte as u8, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        byte += 1;
+    }
+    plain
+};
+
 /// The first two characters of a folded name, each brought below 64; a name of one character continues with `-`.
 fn beginning(folded: &str) -> (usize, u32) {
     let at = |place: usize| folded.as_bytes().get(place).copied().unwrap_or(b'-') & 63;
@@ -122,8 +132,7 @@ fn beginning(folded: &str) -> (usize, u32) {
 
 /// Letters, digits and `-`: every backend sees the same name.
 fn is_plain(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    name.bytes().fold(true, |plain, byte| plain & PLAIN[usize::from(byte)])
 }
 
 fn starts_with_any(name: &str, families: &[&str]) -> bool {

@@ -20,7 +20,7 @@ fn trusted() -> TrustedProxies {
 }
 
 fn resolve(peer: &str, lines: &[(&'static str, &str)]) -> (String, bool) {
-    let found = ClientAddress::resolve(peer.parse().unwrap(), &headers(lines), &trusted());
+    let found = ClientAddress::resolve(peer.parse().unwrap(), &Headers::of(&headers(lines)), &trusted());
     (found.address.to_string(), found.in_doubt)
 }
 
@@ -110,7 +110,11 @@ fn what_cannot_be_read_is_the_peer_in_doubt() {
     ] {
         assert_eq!(resolve("10.0.0.1", lines), ("10.0.0.1".to_owned(), true), "{lines:?}");
     }
-    let doubtful = ClientAddress::resolve("10.0.0.1".parse().unwrap(), &headers(&[(chain, "a")]), &trusted());
+    let doubtful = ClientAddress::resolve(
+        "10.0.0.1".parse().unwrap(),
+        &Headers::of(&headers(&[(chain, "a")])),
+        &trusted(),
+    );
     assert_eq!(doubtful.for_rules(), None);
 }
 
@@ -121,7 +125,7 @@ fn nothing_counts_from_a_peer_that_is_not_trusted() {
         assert_eq!(resolve(peer, &lines), (peer.to_owned(), false), "{peer}");
     }
     let nobody = TrustedProxies::default();
-    let found = ClientAddress::resolve("10.0.0.1".parse().unwrap(), &headers(&lines), &nobody);
+    let found = ClientAddress::resolve("10.0.0.1".parse().unwrap(), &Headers::of(&headers(&lines)), &nobody);
     assert!(!found.peer_trusted);
     assert_eq!(found.for_rules(), Some("10.0.0.1".parse().unwrap()));
 }
@@ -165,7 +169,7 @@ fn the_upstream_learns_only_what_somebody_vouches_for() {
         ("10.0.0.1", &[], "10.0.0.1"),
     ] {
         let map = headers(lines);
-        let client = ClientAddress::resolve(peer.parse().unwrap(), &map, &trusted());
+        let client = ClientAddress::resolve(peer.parse().unwrap(), &Headers::of(&map), &trusted());
         assert_eq!(
             append_forwarded_for(&client, &map, &trusted()),
             value,
@@ -211,7 +215,7 @@ fn a_trusted_peer_says_scheme_host_and_port_once() {
         ),
     ];
     for (lines, (secure, host, port)) in table {
-        let told = told_by_trusted_peer(&headers(lines)).unwrap();
+        let told = told_by_trusted_peer(&Headers::of(&headers(lines))).unwrap();
         assert_eq!(told.secure, *secure, "{lines:?}");
         assert_eq!(told.authority.as_ref().map(|told| &*told.host), *host, "{lines:?}");
         assert_eq!(told.port, *port, "{lines:?}");
@@ -230,7 +234,11 @@ fn a_trusted_peer_says_scheme_host_and_port_once() {
         (&[("forwarded", "proto=x")], ToldError::Scheme),
         (&[("forwarded", "host=a b")], ToldError::Host),
     ] {
-        assert_eq!(told_by_trusted_peer(&headers(lines)), Err(error), "{lines:?}");
+        assert_eq!(
+            told_by_trusted_peer(&Headers::of(&headers(lines))),
+            Err(error),
+            "{lines:?}"
+        );
     }
 }
 
@@ -255,8 +263,8 @@ proptest! {
         map.insert("x-forwarded-for", HeaderValue::from_bytes(chain.as_bytes()).unwrap());
         map.insert("x-forwarded-host", HeaderValue::from_bytes(chain.as_bytes()).unwrap());
         map.insert("forwarded", HeaderValue::from_str(&element).unwrap());
-        let found = ClientAddress::resolve(IpAddr::from([10, 0, 0, 1]), &map, &trusted());
+        let found = ClientAddress::resolve(IpAddr::from([10, 0, 0, 1]), &Headers::of(&map), &trusted());
         let _ = append_forwarded_for(&found, &map, &trusted());
-        let _ = told_by_trusted_peer(&map);
+        let _ = told_by_trusted_peer(&Headers::of(&map));
     }
 }

@@ -368,11 +368,11 @@ fn the_login_address_is_at_the_host_of_the_client_and_leads_back() {
 #[test]
 fn a_web_socket_is_known_without_its_upgrade() {
     let browser = [("Accept", "text/html"), ("Sec-Fetch-Dest", "document")];
-    assert_eq!(class(&Method::GET, &headers(&browser)), Class::Navigation);
+    assert_eq!(class(&Method::GET, &Headers::of(&headers(&browser))), Class::Navigation);
     for name in ["Sec-WebSocket-Key", "Sec-WebSocket-Version"] {
         let mut lines = browser.to_vec();
         lines.push((name, "13"));
-        assert_eq!(class(&Method::GET, &headers(&lines)), Class::WebSocket);
+        assert_eq!(class(&Method::GET, &Headers::of(&headers(&lines))), Class::WebSocket);
     }
 }
 

@@ -4,6 +4,8 @@
 
 use http::HeaderValue;
 
+use http::HeaderMap;
+
 use super::*;
 
 type Line = (&'static str, &'static str);
@@ -16,7 +18,7 @@ fn check(method: &str, version: Version, lines: &[Line]) -> Result<(), FramingEr
         headers.append(*name, HeaderValue::from_static(value));
     }
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    check_framing(&method, version, 1, &headers, &LIMITS)
+    check_framing(&method, version, 1, &Headers::of(&headers), &LIMITS)
 }
 
 const HOST_LINE: Line = ("host", "a.test");
@@ -374,7 +376,9 @@ fn heads_and_cookies_have_a_size() {
         }
         headers
     };
-    let check = |target, headers: &HeaderMap| check_framing(&Method::GET, Version::HTTP_11, target, headers, &LIMITS);
+    let check = |target, headers: &HeaderMap| {
+        check_framing(&Method::GET, Version::HTTP_11, target, &Headers::of(headers), &LIMITS)
+    };
     let overhead = "GET".len() + REQUEST_LINE_OVERHEAD + "x-a".len() + FIELD_OVERHEAD + 1;
     assert_eq!(check(1, &of_size("x-a", LIMITS.bytes - overhead, 1)), Ok(()));
     assert_eq!(

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use pingora::http::RequestHeader;
 use tracing::warn;
 
 use super::answers::{https_redirect, login_address, login_required, preflight_answer, verification_file};
 use super::{Forward, Hooks, RequestState, Verdict, body_limit};
 use crate::gate::decide::{At, Decision, Unauthorized};
+use crate::gate::headers::Headers;
 use crate::gate::request_class::{Class, mints_ticket};
 use crate::portal::code::Code;
 use crate::portal::context::{Bearer, RequestContext};
@@ -40,7 +41,7 @@ impl Hooks {
             Decision::Forward { at, identified } => {
                 context.site = Some(at.site);
                 if let Some(limit) = body_limit(&snapshot, at.site)
-                    && declares_more(&request.headers, limit)
+                    && declares_more(&admitted.headers, limit)
                 {
                     refuse(&context, ctx.style, Code::TooLarge.into())
                 } else {
@@ -192,7 +193,7 @@ impl Hooks {
             }
             _ => None,
         };
-        let endless = is_endless(&request.headers, admitted.class);
+        let endless = is_endless(&admitted.headers, admitted.class);
         let site = snapshot.settings.sites.get(at.site);
         let limit = site.and_then(|site| site.upstream.total_timeout).filter(|_| !endless);
         if let Some(limit) = limit {
@@ -227,17 +228,17 @@ impl Hooks {
     }
 }
 
-fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
+fn declares_more(headers: &Headers<'_>, limit: u64) -> bool {
     let declared = headers
-        .get(header::CONTENT_LENGTH)
+        .get(&header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     declared.is_some_and(|length| length > limit)
 }
 
 /// A WebSocket or an event stream: it ends only when somebody ends it.
-fn is_endless(headers: &HeaderMap, class: Class) -> bool {
+fn is_endless(headers: &Headers<'_>, class: Class) -> bool {
     class == Class::WebSocket
         || headers
-            .get(header::ACCEPT)
+            .get(&header::ACCEPT)
             .is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{StatusCode, Version, header};
+use http::{HeaderName, StatusCode, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tracing::info;
@@ -11,6 +11,7 @@ use tracing::info;
 use super::answers::https_redirect;
 use super::{Hooks, RequestState, Verdict, present, unknown_context};
 use crate::gate::decide::{Decision, RequestView, decide};
+use crate::gate::headers::Headers;
 use crate::gate::origin::{is_same_origin_call, origin};
 use crate::gate::request_class::preflight_for;
 use crate::portal::code::Code;
@@ -44,7 +45,7 @@ impl Hooks {
             Err(refusal) => return self.refuse_unread(session, ctx, &head, &refusal),
         };
         ctx.style = admitted.class.into();
-        ctx.request_id = self.request_id(ctx, request, &admitted);
+        ctx.request_id = Self::request_id(ctx, &admitted);
         let mut context = Self::context(ctx, &admitted);
         ctx.trace = self.begin_trace(ctx, request, &context, admitted.client.peer_trusted);
         if let Some(status) = self.not_served(session, &snapshot, &admitted) {
@@ -67,8 +68,8 @@ impl Hooks {
             ctx.context = Some(verified.context);
             return Verdict::Answer(verified.response);
         }
-        let presented = present(&snapshot, request, &context).await;
-        let preflight = preflight_for(&request.method, &request.headers);
+        let presented = present(&snapshot, &admitted.headers, &context).await;
+        let preflight = preflight_for(&request.method, &admitted.headers);
         let decision = decide(
             &RequestView {
                 method: &request.method,
@@ -78,7 +79,7 @@ impl Hooks {
                 certified: !admitted.secure && snapshot.certificates.cover(&context.host),
                 path: &admitted.target.path,
                 class: admitted.class,
-                origin: origin(&request.headers),
+                origin: origin(&admitted.headers),
                 preflight_for: preflight.as_ref(),
                 client: admitted.client.for_rules(),
             },
@@ -173,17 +174,15 @@ impl Hooks {
             last_user: one(&names.last_user),
             handoff: one(&names.handoff),
         };
-        context.same_origin = is_same_origin_call(&request.headers, &context.own_origin());
+        context.same_origin = is_same_origin_call(&Headers::of(&request.headers), &context.own_origin());
     }
 
     /// A trusted peer's id where it has the form of one, else our own.
-    fn request_id(&self, ctx: &RequestState, request: &RequestHeader, admitted: &Admitted<'_>) -> Arc<str> {
-        let sent = request
-            .headers
-            .get("x-request-id")
-            .and_then(|value| value.to_str().ok());
+    fn request_id(ctx: &RequestState, admitted: &Admitted<'_>) -> Arc<str> {
+        let trusted = admitted.client.peer_trusted.then_some(&admitted.headers);
+        let sent = trusted.and_then(|headers| headers.get(&X_REQUEST_ID)?.to_str().ok());
         match sent {
-            Some(id) if admitted.client.peer_trusted && is_request_id(id) => Arc::from(id),
+            Some(id) if is_request_id(id) => Arc::from(id),
             _ => Arc::clone(&ctx.request_id),
         }
     }
@@ -231,3 +230,5 @@ fn is_request_id(id: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::http::RequestHeader;
+use http::header::AUTHORIZATION;
 
 use crate::gate::decide::{Credential, SessionView};
+use crate::gate::headers::Headers;
 use crate::login::limits::TooMany;
 use crate::portal::context::{Bearer, RequestContext};
 use crate::proxy::cookies::{self, Found};
@@ -32,13 +33,13 @@ pub(in crate::proxy) enum Presented {
 /// The token of a request or, only without one, the session of its cookie at the host of `context`.
 pub(in crate::proxy) async fn present(
     snapshot: &Snapshot,
-    request: &RequestHeader,
+    headers: &Headers<'_>,
     context: &RequestContext,
 ) -> Presented {
-    if let Some(token) = own_bearer(&request.headers) {
+    if let Some(token) = headers.get(&AUTHORIZATION).and_then(own_bearer) {
         return present_token(snapshot, token, context).await;
     }
-    match cookies::find(&request.headers, snapshot.names.session.as_bytes()) {
+    match cookies::find(headers.map(), snapshot.names.session.as_bytes()) {
         Found::Absent => Presented::None,
         Found::Conflict => Presented::DeadCookie,
         Found::Value(value) => match snapshot.registry.find(&context.host, value).await {
