@@ -15,6 +15,7 @@ use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{NotUntil, Quota, RateLimiter};
 
 use crate::config::settings;
+use crate::login::scene::Scene;
 
 /// The limits of one node.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Limits {
     /// Look-ups of tokens: as many as phone calls, and apart from them. A program that repeats a dead token must not keep
     /// the phones behind the same address out.
     token_lookups: Arc<Bucket<IpAddr>>,
+    /// Tickets whose refused start has been written down.
+    refused_entries: Arc<Bucket<u64>>,
     streams: Streams,
 }
 
@@ -51,6 +54,7 @@ impl Limits {
             phone_calls: Arc::new(Bucket::new(limits.phone_calls)),
             phone_calls_per_person: Arc::new(Bucket::new(limits.phone_calls_per_person)),
             token_lookups: Arc::new(Bucket::new(limits.phone_calls)),
+            refused_entries: Arc::new(Bucket::new(ONCE)),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::default(),
@@ -67,6 +71,7 @@ impl Limits {
             phone_calls: self.phone_calls.renewed(limits.phone_calls),
             phone_calls_per_person: self.phone_calls_per_person.renewed(limits.phone_calls_per_person),
             token_lookups: self.token_lookups.renewed(limits.phone_calls),
+            refused_entries: Arc::clone(&self.refused_entries),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::clone(&self.streams.open),
@@ -104,6 +109,11 @@ impl Limits {
     /// A forged scene or a wrong proof counts tenfold: nine more, whatever the answer to this one.
     pub fn forgery(&self, address: IpAddr) {
         self.phone_calls.take_nine(&address);
+    }
+
+    /// Whether no refused start of this ticket has been written down yet, at this node.
+    pub fn is_first_refusal(&self, scene: &Scene) -> bool {
+        self.refused_entries.take(&scene.number()).is_ok()
     }
 
     /// One token of this address that memory does not vouch for.
@@ -146,6 +156,7 @@ impl Limits {
         self.phone_calls.limiter.retain_recent();
         self.phone_calls_per_person.limiter.retain_recent();
         self.token_lookups.limiter.retain_recent();
+        self.refused_entries.limiter.retain_recent();
     }
 }
 
@@ -208,6 +219,12 @@ impl<K: Hash + Eq + Clone> Bucket<K> {
         let _ = (0..9).try_for_each(|_| self.take(key));
     }
 }
+
+/// In the life of a ticket, which the configuration keeps below.
+const ONCE: settings::Rate = settings::Rate {
+    count: 1,
+    period: Duration::from_secs(3_600),
+};
 
 #[cfg(test)]
 mod tests {

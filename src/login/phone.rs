@@ -159,15 +159,7 @@ impl Login {
             return Err(LoginError::Unknown);
         }
         if let Err(refusal) = call.entry.judge(&connection.kind) {
-            // Nobody scanned, so there is no row: the event is all that tells of it.
-            self.auditor.record(AuditEvent {
-                request_id: Some(caller.request_id.to_owned()),
-                connection: Some(connection.id.clone()),
-                ticket_hash: Some(ticket_hash(scene.as_str())),
-                phone_address: Some(caller.address.to_string()),
-                reason: Some("entry_refused".to_owned()),
-                ..AuditEvent::new(AuditKind::LoginFailed, self.clock.now())
-            });
+            self.refuse_entry(&scene, connection, caller);
             return Err(refusal.into());
         }
         let app = self.wechat.get(&connection.id).ok_or(LoginError::Unknown)?;
@@ -230,6 +222,25 @@ impl Login {
             .await?;
         view.handle = Some(handle);
         Ok(view)
+    }
+
+    /// Writes down that a ticket was opened in a way that it was not made for.
+    fn refuse_entry(&self, scene: &Scene, connection: &Connection, caller: Caller<'_>) {
+        // Anybody can have a scene and report any start, and what is left is a row of the audit: it counts tenfold, and a
+        // repetition is no news.
+        self.limits.forgery(caller.limit_key);
+        if !self.limits.is_first_refusal(scene) {
+            return;
+        }
+        // Nobody scanned, so there is no row of a ticket: the event is all that tells of it.
+        self.auditor.record(AuditEvent {
+            request_id: Some(caller.request_id.to_owned()),
+            connection: Some(connection.id.clone()),
+            ticket_hash: Some(ticket_hash(scene.as_str())),
+            phone_address: Some(caller.address.to_string()),
+            reason: Some("entry_refused".to_owned()),
+            ..AuditEvent::new(AuditKind::LoginFailed, self.clock.now())
+        });
     }
 
     /// The phone looks again.

@@ -71,6 +71,12 @@ impl Scene {
         &self.text
     }
 
+    /// What tells tickets apart where a number has to do: a part of the tag, which nobody can choose.
+    pub fn number(&self) -> u64 {
+        let tag = URL_SAFE_NO_PAD.decode(&self.text[SCENE_CHARS - 12..]).unwrap_or_default();
+        tag.last_chunk().map_or(0, |last| u64::from_be_bytes(*last))
+    }
+
     /// Unix seconds.
     pub fn issued_at(&self) -> i64 {
         self.issued_at

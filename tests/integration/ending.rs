@@ -115,3 +115,29 @@ async fn a_forwarded_card_is_refused_and_a_code_from_a_picture_is_warned_about()
     }
     drop(events);
 }
+
+/// Nobody has to be anybody to send these: they are counted tenfold, and written down once.
+#[tokio::test]
+async fn refused_starts_are_limited_and_leave_one_record_for_a_ticket() {
+    let world = World::plan().set("limits.phone_calls", "40/min").start().await;
+    let page = world.browser().open("/").await.login_page();
+    let phone = world.phone("lilei");
+    let forwarded = json!({ "scene": page.ticket, "code": "x", "entry": 1007 });
+    let mut refused = 0;
+    for _ in 0..40 {
+        let answer = phone.call("scan", &forwarded).await;
+        match answer.status {
+            403 => refused += 1,
+            _ => drop(answer.refused(429, "rate_limited")),
+        };
+    }
+    assert!((1..=5).contains(&refused), "{refused} of 40");
+    let store = world.store().await;
+    let written = async || {
+        let rows = store.audit_after(0, 100).await.unwrap();
+        let refusals = rows.iter().filter(|row| row.reason.as_deref() == Some("entry_refused"));
+        refusals.count()
+    };
+    world.until(async || written().await > 0).await;
+    assert_eq!(written().await, 1);
+}
