@@ -25,6 +25,7 @@ use crate::login::status::{Standing, Status};
 use crate::session::token::CLOCK_TOLERANCE;
 use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState, User};
 use crate::telemetry::audit::{AuditEvent, AuditKind, ticket_hash};
+use crate::wechat::Outcome;
 
 /// Who calls.
 #[derive(Debug, Clone, Copy)]
@@ -167,10 +168,13 @@ impl Login {
         let before = self.store.ticket(scene.as_str()).await?;
         self.refuse_unless_open(&scene, before.as_ref())?;
 
-        let identity = app
-            .code_to_session(call.code)
-            .await
-            .map_err(|error| LoginError::wechat(&connection.id, error))?;
+        let identity = app.code_to_session(call.code).await.map_err(|error| {
+            // Nobody need be anybody to make one up, and each costs a call of WeChat's.
+            if error.outcome() == Outcome::CodeInvalid {
+                self.limits.forgery(caller.limit_key);
+            }
+            LoginError::wechat(&connection.id, error)
+        })?;
         self.limits.person_call(&identity.openid)?;
         let identity = WechatIdentity {
             app_id: connection.app_id.clone(),

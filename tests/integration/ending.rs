@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::World;
-use menshen::sandbox::Endpoint;
+use menshen::sandbox::{Effect, Endpoint, Fault};
 
 #[tokio::test]
 async fn a_scene_alone_cancels_a_code_that_nobody_scanned_and_the_page_hears_it_at_once() {
@@ -140,4 +140,31 @@ async fn refused_starts_are_limited_and_leave_one_record_for_a_ticket() {
     };
     world.until(async || written().await > 0).await;
     assert_eq!(written().await, 1);
+}
+
+/// Each costs a call of WeChat's.
+#[tokio::test]
+async fn codes_that_wechat_never_gave_count_tenfold() {
+    let world = World::plan().set("limits.phone_calls", "40/min").start().await;
+    let page = world.browser().open("/").await.login_page();
+    let phone = world.phone("lilei");
+    for number in 0..40 {
+        let made_up = json!({ "scene": page.ticket, "code": format!("0a1b2c3d4e5f{number}") });
+        let answer = phone.call("scan", &made_up).await;
+        assert!(matches!(answer.status, 422 | 429), "{}", answer.head());
+    }
+    let asked = world.sandbox.calls(Endpoint::Login);
+    assert!((1..=5).contains(&asked), "{asked} of 40");
+
+    // That WeChat is away is nobody's fault.
+    let world = World::plan().set("limits.phone_calls", "40/min").start().await;
+    let page = world.browser().open("/").await.login_page();
+    let mut phone = world.phone("lilei");
+    world
+        .sandbox
+        .inject(Fault::once(Endpoint::Login, Effect::Error(-1)).times(9));
+    for _ in 0..9 {
+        let answer = phone.scan(&page.ticket).await;
+        assert!(matches!(answer.status, 200 | 503), "{}", answer.head());
+    }
 }
