@@ -17,7 +17,7 @@ use crate::login::browser::{StatusUser, random_text};
 use crate::login::browser_half::BrowserFacts;
 use crate::login::carried_half;
 use crate::login::connect::bind_to;
-use crate::login::entry::{self, Entry};
+use crate::login::entry::{self, Entry, Warning};
 use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
@@ -74,8 +74,8 @@ pub struct PhoneView {
     pub account: Option<StatusUser>,
     /// Connection id.
     pub connection: String,
-    /// The code came out of a picture.
-    pub picture: bool,
+    /// What is to be said about how the mini program was opened.
+    pub warning: Option<Warning>,
     /// For the way back to the application that opened the mini program: names the ticket to it, and opens nothing.
     pub app_parameter: Option<String>,
     /// Seconds to the next end of waiting.
@@ -355,7 +355,8 @@ impl Login {
             app_id: new.app_id,
             openid: new.openid,
             handle_hash: new.handle_hash,
-            entry,
+            // What was a code does not become a link by being opened again.
+            entry: entry.filter(|_| !entry::is_opened_again(entry)),
             phone_address: new.phone_address,
             phone_agent: new.phone_agent,
             now,
@@ -495,7 +496,7 @@ impl Login {
             known: user_of(recognised).is_some(),
             account,
             connection: connection.id.clone(),
-            picture: entry::is_from_picture(row.entry),
+            warning: Warning::of(row.entry),
             app_parameter: matches!(connection.kind, ConnectionKind::MiniprogramLaunch(_))
                 .then(|| scene.as_str().to_owned()),
             expires_in: standing.expires_in,

@@ -16,7 +16,7 @@ use crate::login::browser::StatusUser;
 use crate::login::cancel::CancelTarget;
 use crate::login::confirm::{ConfirmCall, Confirmed};
 use crate::login::device::{Device, DeviceKind};
-use crate::login::entry::Entry;
+use crate::login::entry::{Entry, Warning};
 use crate::login::error::LoginError;
 use crate::login::phone::{PhoneView, ScanCall};
 use crate::login::place::Place;
@@ -234,7 +234,7 @@ impl Inner {
                     .as_ref()
                     .map(|path| format!("{}{path}", self.settings.issuer())),
             },
-            warning: view.picture.then_some("picture"),
+            warning: view.warning.map(Warning::as_str),
             app_parameter: view.app_parameter.as_deref(),
             expires_in: view.expires_in,
         };

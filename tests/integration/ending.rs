@@ -1,6 +1,6 @@
 //! Refusing: on the phone, on the page, too early and too late.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::World;
 use menshen::sandbox::{Effect, Endpoint, Fault};
@@ -92,26 +92,32 @@ async fn a_forwarded_card_is_refused_and_a_code_from_a_picture_is_warned_about()
     let mut phone = world.phone("lilei");
     let page = browser.open("/").await.login_page();
     let events = browser.events(&page).await;
-    for entry in [1007, 1008] {
+    for entry in [1007, 1008, 1036, 1044, 1096, 1037] {
         phone.scan_from(&page.ticket, entry).await.refused(403, "entry_refused");
     }
     assert_eq!(world.sandbox.calls(Endpoint::Login), 0);
-    for (entry, warned) in [
-        (1012, true),
-        (1013, true),
-        (1048, true),
-        (1049, true),
-        (1011, false),
-        (1047, false),
+    for (entry, warning) in [
+        (1012, Some("picture")),
+        (1013, Some("picture")),
+        (1048, Some("picture")),
+        (1049, Some("picture")),
+        (1043, Some("unusual")),
+        (1058, Some("unusual")),
+        (1, Some("unusual")),
+        (1011, None),
+        (1047, None),
     ] {
         let shown = phone.scan_from(&page.ticket, entry).await.expect(200).json();
-        assert_eq!(
-            shown.get("warning").is_some_and(|warning| warning == "picture"),
-            warned,
-            "{entry}"
-        );
+        assert_eq!(shown.get("warning"), warning.map(Value::from).as_ref(), "{entry}");
         let status = phone.status().await.expect(200).json();
-        assert_eq!(status.get("warning").is_some(), warned, "{entry}");
+        assert_eq!(status.get("warning"), shown.get("warning"), "{entry}");
+    }
+    // Opened again from the list of recent ones it is what it was.
+    for (first, warning) in [(1049, Some("picture")), (1047, None)] {
+        for entry in [first, 1089] {
+            let shown = phone.scan_from(&page.ticket, entry).await.expect(200).json();
+            assert_eq!(shown.get("warning"), warning.map(Value::from).as_ref(), "{first}");
+        }
     }
     drop(events);
 }
