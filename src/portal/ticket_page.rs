@@ -34,7 +34,7 @@ pub(super) async fn page(
     Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
-    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    let watched = portal.watch(&context, &id)?;
     let view = portal.login.status(&watched).await?;
     portal
         .ticket_page(&context, &headers, &watched, &view, query.rd.as_deref(), None)

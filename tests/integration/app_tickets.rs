@@ -262,6 +262,22 @@ async fn typed_numbers_none_and_round_codes() {
 }
 
 #[tokio::test]
+async fn an_application_that_asks_without_end_is_told_to_wait() {
+    let world = plan().start().await;
+    let (app, other) = (App::begin(&world, SITE).await, App::begin(&world, SITE).await);
+    let mut refused = 0;
+    for _ in 0..100 {
+        let answer = app.poll("").await;
+        if answer.status != 202 {
+            answer.refused(429, "rate_limited");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 10, "{refused}");
+    other.poll("").await.expect(202);
+}
+
+#[tokio::test]
 async fn bad_calls_are_refused_and_wrong_ones_limited() {
     let world = plan().set("limits.phone_calls", "100/min").start().await;
     let good = challenge("v");
