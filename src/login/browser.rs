@@ -18,9 +18,10 @@ use crate::login::Login;
 use crate::login::browser_half::{BindTo, BrowserHalf, ReturnAddress, browser_digest};
 use crate::login::codes::Picture;
 use crate::login::device::{Device, Surroundings};
+use crate::login::entry;
 use crate::login::error::{Ending, LoginError};
 use crate::login::phone::user_of;
-use crate::login::scene::Scene;
+use crate::login::scene::{Opening, Scene};
 use crate::login::status::{Standing, Status};
 use crate::session::seal::Purpose;
 use crate::session::token::{Session, SessionId};
@@ -197,7 +198,7 @@ impl Login {
             _ => None,
         };
         let number = match open_url {
-            Some(_) => self.number(&scene)?,
+            Some(_) => self.number(&scene, Opening::Ahead)?,
             None => None,
         };
         self.metrics.ticket_issued();
@@ -215,15 +216,15 @@ impl Login {
         })
     }
 
-    /// The number to be chosen on the phone, where one is asked for.
+    /// The number to be chosen on a phone that comes like this, where one is asked for.
     ///
     /// # Errors
     /// [`LoginError::Unknown`] when the key of the scene is gone.
-    pub fn number(&self, scene: &Scene) -> Result<Option<u8>, LoginError> {
+    pub fn number(&self, scene: &Scene, opening: Opening) -> Result<Option<u8>, LoginError> {
         if !self.settings.login.number_matching {
             return Ok(None);
         }
-        let numbers = self.scenes.numbers(scene).map_err(|_| LoginError::Unknown)?;
+        let numbers = self.scenes.numbers(scene, opening).map_err(|_| LoginError::Unknown)?;
         Ok(Some(numbers.right))
     }
 
@@ -279,8 +280,8 @@ impl Login {
             (Some(row), Status::Scanned | Status::Bind | Status::Confirmed) => self.who(row).await?,
             _ => None,
         };
-        let number = match standing.status {
-            Status::Scanned => self.number(&watched.scene)?,
+        let number = match (row, standing.status) {
+            (Some(row), Status::Scanned) => self.number(&watched.scene, entry::opening(row.entry))?,
             _ => None,
         };
         Ok(StatusView {

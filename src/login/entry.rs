@@ -7,6 +7,7 @@
 
 use crate::config::settings::ConnectionKind;
 use crate::login::device::DeviceKind;
+use crate::login::scene::Opening;
 
 /// What a mini program reports of its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -101,7 +102,8 @@ impl Warning {
         if FROM_PICTURE.contains(&scene) {
             return Some(Self::Picture);
         }
-        let usual = SCANNED.contains(&scene) || LINKS.contains(&scene) || AGAIN.contains(&scene) || scene == APPLICATION;
+        let usual =
+            SCANNED.contains(&scene) || LINKS.contains(&scene) || AGAIN.contains(&scene) || scene == APPLICATION;
         (!usual).then_some(Self::Unusual)
     }
 
@@ -112,6 +114,12 @@ impl Warning {
             Self::Unusual => "unusual",
         }
     }
+}
+
+/// Whether what a page has shown before WeChat opened counts for who comes like this.
+pub fn opening(scene: Option<i64>) -> Opening {
+    let ahead = is_opened_again(scene) || scene.is_some_and(|scene| LINKS.contains(&scene) || scene == APPLICATION);
+    if ahead { Opening::Ahead } else { Opening::ByCode }
 }
 
 /// Whether the start says nothing of how the ticket came to the phone: none was reported, or what was open before was
@@ -158,9 +166,7 @@ mod tests {
 
     #[test]
     fn a_ticket_is_opened_in_the_way_that_it_was_made_for() {
-        use EntryRefusal::{
-            ByApplication, ByMiniProgram, ForeignApplication, Forwarded, NotByApplication, SentLink,
-        };
+        use EntryRefusal::{ByApplication, ByMiniProgram, ForeignApplication, Forwarded, NotByApplication, SentLink};
         let cases = [
             (launch(), Some(1069), Some("wxapp1"), Ok(())),
             (launch(), Some(1069), Some("wxapp2"), Ok(())),
@@ -198,7 +204,10 @@ mod tests {
         .into_iter()
         .chain([1007, 1008, 1036, 1044, 1096].into_iter().flat_map(|card| {
             let refused = Err(Forwarded);
-            [(launch(), Some(card), None, refused), (code(), Some(card), None, refused)]
+            [
+                (launch(), Some(card), None, refused),
+                (code(), Some(card), None, refused),
+            ]
         }))
         .chain(AGAIN.into_iter().flat_map(|again| {
             [
@@ -224,6 +233,17 @@ mod tests {
         }
         for scene in [None, Some(1047), Some(1011), Some(1089)] {
             assert_eq!(judge_link(scene, DeviceKind::Desktop), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_number_that_was_shown_before_counts_for_links_applications_and_second_openings() {
+        let ahead = [1065, 1194, 1069, 1001, 1023, 1038, 1089, 1090, 1104].map(Some);
+        for scene in ahead.into_iter().chain([None]) {
+            assert_eq!(opening(scene), Opening::Ahead, "{scene:?}");
+        }
+        for scene in [1011, 1012, 1013, 1047, 1048, 1049, 1043, 1058, 0, 9999] {
+            assert_eq!(opening(Some(scene)), Opening::ByCode, "{scene}");
         }
     }
 

@@ -474,7 +474,7 @@ impl Login {
         let asked = login.number_matching && standing.status == Status::Scanned;
         let choices = if asked && login.number_entry == NumberEntry::Choose {
             self.scenes
-                .numbers(scene)
+                .numbers(scene, entry::opening(row.entry))
                 .map_err(|_| LoginError::Unknown)?
                 .choices
                 .to_vec()

@@ -12,6 +12,7 @@ use crate::config::settings::Connection;
 use crate::gate::destination::Destination;
 use crate::login::browser::{StatusView, Watched};
 use crate::login::device::Surroundings;
+use crate::login::scene::Opening;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::connect::connecting;
@@ -66,7 +67,7 @@ impl Inner {
         let opened = if surroundings == Surroundings::PhoneBrowser && view.status == "pending" {
             let open_url = self.login.open_url(&connection.id, &watched.scene, &watched.half).await;
             open_url
-                .map(|url| Ok::<_, Problem>((url, self.login.number(&watched.scene)?)))
+                .map(|url| Ok::<_, Problem>((url, self.login.number(&watched.scene, Opening::Ahead)?)))
                 .transpose()?
         } else {
             None
