@@ -17,7 +17,7 @@ use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::connect::connecting;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::login_page::{bind_methods, comes_by_message, login_url, note_popup};
+use crate::portal::login_page::{bind_methods, comes_by_message, login_url};
 use crate::portal::pages::{RefusedForm, TicketPage, TicketState};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
@@ -86,7 +86,7 @@ impl Inner {
         };
         let mut response = Html(page.render()).into_response();
         self.allow_form_to(&mut response, &destination);
-        note_popup(&mut response, &destination);
+        self.note_popup(context, headers, &destination, &mut response);
         Ok(response)
     }
 }

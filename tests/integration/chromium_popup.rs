@@ -103,7 +103,7 @@ async fn the_page_that_opened_the_window_is_told_and_no_other() {
         said(&client, "true").await,
         r#"true [{"type":"menshen:login","status":"done"}]"#
     );
-    assert_eq!(client.windows().await.unwrap().len(), 1);
+    world.until(async || client.windows().await.unwrap().len() == 1).await;
 
     // Somebody is signed in now, so a window ends at once. Whoever opens one in the name of another hears nothing.
     client
