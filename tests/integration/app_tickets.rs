@@ -146,6 +146,17 @@ async fn a_token_is_for_the_site_where_it_was_asked_for_and_from_the_portal_for_
 }
 
 #[tokio::test]
+async fn the_phone_says_that_a_token_is_for_every_site() {
+    let world = plan().start().await;
+    for (host, name) in [(PUBLIC_HOST, "Menshen：所有网站"), (SITE, "Wiki")] {
+        let app = App::begin(&world, host).await;
+        let phone = app.scanned_by(world.phone("lilei")).await;
+        let shown = phone.status().await.expect(200).json();
+        assert_eq!(shown["site"], json!({ "name": name, "host": host }));
+    }
+}
+
+#[tokio::test]
 async fn nobody_watches_or_redeems_what_is_not_theirs() {
     let world = plan().append(OTHER_SITES).start().await;
     let (app, other) = (App::begin(&world, SITE).await, App::begin(&world, SITE).await);
