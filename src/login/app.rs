@@ -255,10 +255,14 @@ impl Login {
     /// say which of them should not (RFC 9700 §4.14.2).
     ///
     /// # Errors
-    /// [`LoginError::TokenRefused`] when it was used before, or its session or user has ended.
+    /// [`LoginError::TokenRefused`] when it was used before, or its session or user has ended; [`LoginError::TooMany`].
     pub async fn refresh(&self, token: &TokenRow, address: IpAddr, request_id: &str) -> Result<TokenPair, LoginError> {
         let now = self.clock.now();
         let session_id = token.session_id.as_deref().ok_or(LoginError::TokenRefused)?;
+        // A used one ends the session, however often its holder asks.
+        if token.used_at.is_none() {
+            self.limits.refresh(session_id)?;
+        }
         let session = self.store.session(session_id).await?.ok_or(LoginError::TokenRefused)?;
         let (pair, rows) = pair_of(&session, token.sites.as_deref(), now)?;
         match self.store.rotate_token(token, &rows, now).await? {

@@ -26,6 +26,8 @@ pub struct Limits {
     /// Look-ups of tokens: as many as phone calls, and apart from them. A program that repeats a dead token must not keep
     /// the phones behind the same address out.
     token_lookups: Arc<Bucket<IpAddr>>,
+    /// Exchanges of a session's refresh token.
+    refreshes: Arc<Bucket<String>>,
     /// Looks at one ticket by who watches it, whatever their address: a page and an application have one each.
     polls: Arc<Bucket<u64>>,
     /// Tickets whose refused start has been written down.
@@ -56,6 +58,7 @@ impl Limits {
             phone_calls: Arc::new(Bucket::new(limits.phone_calls)),
             phone_calls_per_person: Arc::new(Bucket::new(limits.phone_calls_per_person)),
             token_lookups: Arc::new(Bucket::new(limits.phone_calls)),
+            refreshes: Arc::new(Bucket::with_burst(REFRESHES, REFRESHES_AT_ONCE)),
             polls: Arc::new(Bucket::with_burst(POLLS, POLLS_AT_ONCE)),
             refused_entries: Arc::new(Bucket::new(ONCE)),
             streams: Streams {
@@ -74,6 +77,7 @@ impl Limits {
             phone_calls: self.phone_calls.renewed(limits.phone_calls),
             phone_calls_per_person: self.phone_calls_per_person.renewed(limits.phone_calls_per_person),
             token_lookups: self.token_lookups.renewed(limits.phone_calls),
+            refreshes: Arc::clone(&self.refreshes),
             polls: Arc::clone(&self.polls),
             refused_entries: Arc::clone(&self.refused_entries),
             streams: Streams {
@@ -113,6 +117,14 @@ impl Limits {
     /// A forged scene or a wrong proof counts tenfold: nine more, whatever the answer to this one.
     pub fn forgery(&self, address: IpAddr) {
         self.phone_calls.take_nine(&address);
+    }
+
+    /// One exchange of this session's refresh token.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn refresh(&self, session: &str) -> Result<(), TooMany> {
+        self.refreshes.take(&session.to_owned())
     }
 
     /// One look at this ticket.
@@ -168,6 +180,7 @@ impl Limits {
         self.phone_calls.limiter.retain_recent();
         self.phone_calls_per_person.limiter.retain_recent();
         self.token_lookups.limiter.retain_recent();
+        self.refreshes.limiter.retain_recent();
         self.polls.limiter.retain_recent();
         self.refused_entries.limiter.retain_recent();
     }
@@ -237,6 +250,12 @@ impl<K: Hash + Eq + Clone> Bucket<K> {
     }
 }
 
+/// An access token lives for an hour.
+const REFRESHES: settings::Rate = settings::Rate {
+    count: 1,
+    period: Duration::from_secs(60),
+};
+const REFRESHES_AT_ONCE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Several times as often as the page asks by itself, with and without JavaScript.
 const POLLS: settings::Rate = settings::Rate {
     count: 2,

@@ -156,6 +156,30 @@ async fn the_phone_says_that_a_token_is_for_every_site() {
     }
 }
 
+/// A session is renewed now and then, and what it has used up does not stay with it.
+#[tokio::test]
+async fn refreshing_is_limited_for_each_session() {
+    let world = plan().start().await;
+    let (_, mut refresh) = sign_in(&world, SITE).await;
+    let (_, other) = sign_in(&world, SITE).await;
+    let mut used = Vec::new();
+    let refused = loop {
+        let answer = renew(&world, SITE, &refresh).await;
+        if answer.status == 429 {
+            break answer;
+        }
+        let (_, next) = kept(&world, &answer.expect(200).json());
+        used.push(std::mem::replace(&mut refresh, next));
+        assert!(used.len() < 15, "without end");
+    };
+    assert!(used.len() >= 10, "{}", used.len());
+    assert!(refused.header("retry-after").is_some());
+    renew(&world, SITE, &other).await.expect(200);
+    // What was refused is not spent; and one that comes again ends the session, whatever its number.
+    is_invalid(renew(&world, SITE, used.last().unwrap()).await);
+    is_invalid(renew(&world, SITE, &refresh).await);
+}
+
 #[tokio::test]
 async fn nobody_watches_or_redeems_what_is_not_theirs() {
     let world = plan().append(OTHER_SITES).start().await;
