@@ -67,9 +67,9 @@ impl Login {
         }
         self.check_number(&scene, &row, call.choice, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
-        self.note_errno(&connection.id, call.phone_errno).await;
         let account = self.account_to_connect(&row).await?;
         let ask = Self::asks_for_phone(connection, &self.recognise(&row).await?, account.as_ref());
+        self.note_errno(&connection.id, ask, call.phone_errno).await;
         let phone_code = call
             .phone_code
             .filter(|_| matches!(ask, PhoneAsk::Required | PhoneAsk::Optional));

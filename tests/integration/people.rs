@@ -42,6 +42,36 @@ async fn a_required_number_is_asked_for_once_and_refusing_it_leaves_the_ticket_o
     assert_eq!(world.sandbox.calls(Endpoint::PhoneNumber), 1);
 }
 
+/// Whoever has WeChat can report what they like: it counts where the button was there to fail.
+#[tokio::test]
+async fn a_failure_of_a_button_that_nobody_was_shown_is_not_written_down() {
+    for (policy, written) in [("never", 0), ("required", 2), ("optional", 2)] {
+        let world = World::plan().set("connections.0.phone", policy).start().await;
+        let mut phone = world.phone("lilei");
+        let failures = async || {
+            let failures = world.store().await.phone_failures().await.unwrap();
+            failures.iter().map(|failure| failure.failures).sum::<i64>()
+        };
+        let mut browser = world.browser();
+        let scanned = browser.scanned_by(&mut phone).await;
+        let failed = json!({ "choice": scanned.number, "phone_errno": 112 });
+        phone.confirm_with(&failed).await;
+        let cancelled = json!({ "handle": phone.handle, "phone_errno": 1_400_001 });
+        let mut browser = world.browser();
+        let _scanned = browser.scanned_by(&mut phone).await;
+        // Of the scan before, which is over or has another handle; then of this one.
+        phone.call("cancel", &cancelled).await;
+        let cancelled = json!({ "handle": phone.handle, "phone_errno": 1_400_001 });
+        phone.call("cancel", &cancelled).await.expect(204);
+        phone.call("cancel", &cancelled).await.expect(204);
+        assert_eq!(
+            failures().await,
+            if policy == "required" { written + 1 } else { written },
+            "{policy}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_optional_number_may_be_refused_and_is_asked_for_again_next_time() {
     let world = World::plan().set("connections.0.phone", "optional").start().await;
