@@ -206,7 +206,7 @@ impl Login {
             open_url,
             number,
             expires_in: scene.issued_at() + self.ticket_ttl() - now,
-            hand_back: matches!(half.return_to, ReturnAddress::Hash(_)),
+            hand_back: half.return_to.is_handed_back(),
             cookies: vec![
                 self.cookies.set_ticket(scene.as_str(), token, max_age),
                 self.cookies.set_browser(browser),
@@ -292,7 +292,12 @@ impl Login {
             // Who is about to be bound is always named; who scanned, as far as there is a name.
             user: user
                 .filter(|user| standing.status == Status::Bind || masked_user(user).is_some())
-                .map(|user| StatusUser::of(&user)),
+                .map(|user| StatusUser::of(&user))
+                // Whoever merely scanned has not said that this page may see them.
+                .map(|user| match standing.status {
+                    Status::Confirmed => user,
+                    _ => StatusUser { picture: None, ..user },
+                }),
             expires_in: standing.expires_in,
             ending: standing.ending,
             reason: row

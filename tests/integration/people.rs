@@ -347,3 +347,34 @@ async fn a_person_who_was_just_changed_is_served_as_the_new_one_and_not_cut_off(
         browser.fetch("GET", &format!("/{page}")).await.expect(200);
     }
 }
+
+/// Whoever only scanned is named, masked; what they look like is nobody's business until they have agreed.
+#[tokio::test]
+async fn a_picture_is_shown_to_the_page_when_its_person_has_confirmed() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    browser.log_in("lilei").await;
+    let id = browser.fetch("GET", "/.menshen/userinfo").await.json()["sub"].clone();
+    let change = UserChange {
+        name: Some(Some("李雷".to_owned())),
+        picture: Some(Some("https://pictures.test/lilei.png".to_owned())),
+        ..UserChange::default()
+    };
+    let store = world.store().await;
+    let now = world.clock.now();
+    assert!(store.update_user(id.as_str().unwrap(), &change, now).await.unwrap());
+
+    let mut other = world.browser();
+    let page = other.open("/").await.login_page();
+    let mut events = other.events(&page).await;
+    let mut phone = world.phone("lilei");
+    phone.scan(&page.ticket).await.expect(200);
+    let scanned = events.until("scanned").await;
+    assert_eq!(scanned["user"], json!({ "name": "李*" }));
+    phone.confirm(scanned["number"].as_i64().unwrap()).await.expect(200);
+    let confirmed = events.until("confirmed").await;
+    assert_eq!(
+        confirmed["user"],
+        json!({ "name": "李*", "picture": "https://pictures.test/lilei.png" })
+    );
+}

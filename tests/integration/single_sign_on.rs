@@ -1,5 +1,7 @@
 //! One session at `public_url` for every host.
 
+use serde_json::json;
+
 use crate::support::browser::Cookie;
 use crate::support::world::{PUBLIC_HOST, Plan, SITE};
 use crate::support::{Answer, Browser, World};
@@ -379,4 +381,30 @@ async fn a_login_that_cannot_be_handed_on_at_once_is_not_lost() {
     assert_eq!(target, "https://wiki.test/a");
     store.execute("ALTER TABLE handoffs_gone RENAME TO handoffs").await;
     assert!(visitor.follow(&target).await.expect(200).is_of_upstream());
+}
+
+/// However long the address is: the phone names the host that asks, not the one that the code is shown at.
+#[tokio::test]
+async fn the_phone_is_told_which_host_asks_behind_a_long_address() {
+    let world = two_sites().await;
+    for target in ["/short".to_owned(), format!("/long?{}", "x".repeat(2_050))] {
+        let mut visitor = Visitor::of(&world);
+        let sent = visitor.open(&format!("https://wiki.test{target}")).await.expect(303);
+        let page = visitor
+            .open(sent.header("location").unwrap())
+            .await
+            .expect(200)
+            .login_page();
+        assert_eq!(
+            page.config["hand_back_rd"] == true,
+            target.len() > 2_000,
+            "{}",
+            target.len()
+        );
+        let mut phone = world.phone("lilei");
+        let events = visitor.login.events(&page).await;
+        let shown = phone.scan(&page.ticket).await.expect(200).json();
+        assert_eq!(shown["site"], json!({ "name": "Wiki", "host": SITE }));
+        drop(events);
+    }
 }
