@@ -9,7 +9,8 @@
 export function signIn(gateway) {
   const { origin } = new URL(gateway);
   const address = `${origin}/.menshen/login?popup=${encodeURIComponent(location.origin)}`;
-  // Without `noopener`: the window has to know who opened it.
+  // Without `noopener`, and from a page that does not hide where it is (`Referrer-Policy: no-referrer`): the window has to
+  // know who opened it.
   const popup = open(address, "menshen-login", "popup,width=460,height=720");
   if (!popup) return Promise.reject(new Error("the browser blocked the window"));
   return new Promise((resolve) => {
@@ -20,10 +21,13 @@ export function signIn(gateway) {
     };
     const hear = ({ origin: from, source, data }) => {
       const ours = from === origin && source === popup;
-      if (ours && data?.type === "menshen:login" && data.status === "done") end(true);
+      if (!ours || data?.type !== "menshen:login" || data.status !== "done") return;
+      // The window closes when it knows that this page has heard it.
+      popup.postMessage({ type: "menshen:login", status: "heard" }, origin);
+      end(true);
     };
     addEventListener("message", hear);
-    // The window says its word before it closes; a word that is under way is heard first.
+    // A word that is under way is heard first.
     const watch = setInterval(() => popup.closed && setTimeout(end, 500, false), 500);
   });
 }

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::gate::Gate;
 use crate::gate::origin::OwnOrigin;
+use crate::gate::popup::PopupOrigin;
 use crate::gate::return_to::ReturnTo;
 use crate::gate::site::SiteMatch;
 
@@ -62,10 +63,18 @@ impl Destination {
         }
     }
 
-    /// Whether it ends a window of its own, here or at the host that asked.
-    pub fn is_popup(&self) -> bool {
+    /// Whom the end of a window of its own is told, here or at the host that asked; `None` where it ends no window.
+    pub fn popup_origin(&self, gate: &Gate, own: &OwnOrigin<'_>, site: Option<usize>) -> Option<PopupOrigin> {
         match self {
-            Self::Place(page) | Self::Handoff(Handoff { page, .. }) => page.is_popup(),
+            Self::Place(page) if page.is_local() => PopupOrigin::parse(&page.popup_origin()?, gate, own, site),
+            Self::Place(_) => None,
+            Self::Handoff(Handoff { page, host, site, .. }) => {
+                let asking = OwnOrigin {
+                    host,
+                    ..gate.public_origin()
+                };
+                PopupOrigin::parse(&page.popup_origin()?, gate, &asking, Some(*site))
+            }
         }
     }
 

@@ -60,6 +60,18 @@ impl ReturnTo {
         rest.split(['?', '#']).next() == Some(POPUP)
     }
 
+    /// Whom that page tells, as it was asked for: to be judged again.
+    pub fn popup_origin(&self) -> Option<String> {
+        if !self.is_popup() {
+            return None;
+        }
+        let (_, query) = self.0.split_once('?')?;
+        let mut pairs = url::form_urlencoded::parse(query.split('#').next()?.as_bytes());
+        pairs
+            .find(|(name, _)| name == "origin")
+            .map(|(_, origin)| origin.into_owned())
+    }
+
     /// For `Location`.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -22,6 +22,7 @@ use crate::login::carried_half::carry;
 use crate::login::device::{Device, DeviceKind};
 use crate::login::error::{Ending, LoginError};
 use crate::login::launch::Launch;
+use crate::login::scene::Opening;
 use crate::session::bearer::{TokenHash, new_token, new_token_id};
 use crate::session::seal::Purpose;
 use crate::store::{Rotation, SessionRow, TicketState, TokenKind, TokenRow};
@@ -109,7 +110,7 @@ impl Login {
         let connection = facts.connection;
         let scene = self
             .scenes
-            .mint(&connection.id, now)
+            .mint_for_program(&connection.id, now)
             .map_err(|_| LoginError::Seal("no scene key is active"))?;
         let kind = match connection.kind {
             ConnectionKind::MiniprogramLaunch(_) => DeviceKind::Application,
@@ -143,11 +144,12 @@ impl Login {
             .ring
             .seal(Purpose::AppTicket, &[], &bytes, now)
             .map_err(|_| LoginError::Seal("no sealing key is active"))?;
-        let numbers = self.scenes.numbers(&scene).map_err(|_| LoginError::Unknown)?;
+        // Shown before anybody scans, by design: a terminal has nothing else to show it on.
+        let number = self.number(&scene, Opening::Ahead)?;
         self.metrics.ticket_issued();
         Ok(AppIssued {
             id,
-            number: self.settings.login.number_matching.then_some(numbers.right),
+            number,
             qr_text: self.codes.get(&connection.id).and_then(|codes| codes.link(&scene)),
             launch,
             expires_in: self.ticket_ttl(),
@@ -195,9 +197,8 @@ impl Login {
             ("redeemed" | "failed", _) => Err(LoginError::WrongState),
             _ => {
                 // Known from the beginning, and shown until the phone has asked for it.
-                if view.number.is_none() && view.status == "pending" && self.settings.login.number_matching {
-                    let numbers = self.scenes.numbers(&ticket.watched.scene);
-                    view.number = Some(numbers.map_err(|_| LoginError::Unknown)?.right);
+                if view.number.is_none() && view.status == "pending" {
+                    view.number = self.number(&ticket.watched.scene, Opening::Ahead)?;
                 }
                 Ok(AppStatus::Waiting(view))
             }
@@ -254,10 +255,14 @@ impl Login {
     /// say which of them should not (RFC 9700 §4.14.2).
     ///
     /// # Errors
-    /// [`LoginError::TokenRefused`] when it was used before, or its session or user has ended.
+    /// [`LoginError::TokenRefused`] when it was used before, or its session or user has ended; [`LoginError::TooMany`].
     pub async fn refresh(&self, token: &TokenRow, address: IpAddr, request_id: &str) -> Result<TokenPair, LoginError> {
         let now = self.clock.now();
         let session_id = token.session_id.as_deref().ok_or(LoginError::TokenRefused)?;
+        // A used one ends the session, however often its holder asks.
+        if token.used_at.is_none() {
+            self.limits.refresh(session_id)?;
+        }
         let session = self.store.session(session_id).await?.ok_or(LoginError::TokenRefused)?;
         let (pair, rows) = pair_of(&session, token.sites.as_deref(), now)?;
         match self.store.rotate_token(token, &rows, now).await? {

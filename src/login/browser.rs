@@ -18,9 +18,10 @@ use crate::login::Login;
 use crate::login::browser_half::{BindTo, BrowserHalf, ReturnAddress, browser_digest};
 use crate::login::codes::Picture;
 use crate::login::device::{Device, Surroundings};
+use crate::login::entry;
 use crate::login::error::{Ending, LoginError};
 use crate::login::phone::user_of;
-use crate::login::scene::Scene;
+use crate::login::scene::{Opening, Scene};
 use crate::login::status::{Standing, Status};
 use crate::session::seal::Purpose;
 use crate::session::token::{Session, SessionId};
@@ -197,7 +198,7 @@ impl Login {
             _ => None,
         };
         let number = match open_url {
-            Some(_) => self.number(&scene)?,
+            Some(_) => self.number(&scene, Opening::Ahead)?,
             None => None,
         };
         self.metrics.ticket_issued();
@@ -205,7 +206,7 @@ impl Login {
             open_url,
             number,
             expires_in: scene.issued_at() + self.ticket_ttl() - now,
-            hand_back: matches!(half.return_to, ReturnAddress::Hash(_)),
+            hand_back: half.return_to.is_handed_back(),
             cookies: vec![
                 self.cookies.set_ticket(scene.as_str(), token, max_age),
                 self.cookies.set_browser(browser),
@@ -215,15 +216,15 @@ impl Login {
         })
     }
 
-    /// The number to be chosen on the phone, where one is asked for.
+    /// The number to be chosen on a phone that comes like this, where one is asked for.
     ///
     /// # Errors
     /// [`LoginError::Unknown`] when the key of the scene is gone.
-    pub fn number(&self, scene: &Scene) -> Result<Option<u8>, LoginError> {
+    pub fn number(&self, scene: &Scene, opening: Opening) -> Result<Option<u8>, LoginError> {
         if !self.settings.login.number_matching {
             return Ok(None);
         }
-        let numbers = self.scenes.numbers(scene).map_err(|_| LoginError::Unknown)?;
+        let numbers = self.scenes.numbers(scene, opening).map_err(|_| LoginError::Unknown)?;
         Ok(Some(numbers.right))
     }
 
@@ -279,8 +280,8 @@ impl Login {
             (Some(row), Status::Scanned | Status::Bind | Status::Confirmed) => self.who(row).await?,
             _ => None,
         };
-        let number = match standing.status {
-            Status::Scanned => self.number(&watched.scene)?,
+        let number = match (row, standing.status) {
+            (Some(row), Status::Scanned) => self.number(&watched.scene, entry::opening(row.entry))?,
             _ => None,
         };
         Ok(StatusView {
@@ -291,7 +292,12 @@ impl Login {
             // Who is about to be bound is always named; who scanned, as far as there is a name.
             user: user
                 .filter(|user| standing.status == Status::Bind || masked_user(user).is_some())
-                .map(|user| StatusUser::of(&user)),
+                .map(|user| StatusUser::of(&user))
+                // Whoever merely scanned has not said that this page may see them.
+                .map(|user| match standing.status {
+                    Status::Confirmed => user,
+                    _ => StatusUser { picture: None, ..user },
+                }),
             expires_in: standing.expires_in,
             ending: standing.ending,
             reason: row

@@ -70,6 +70,8 @@ pub enum ReturnAddress {
     Text(String),
     /// Too long for a cookie: SHA-256, and the page hands the text back.
     Hash([u8; 32]),
+    /// The same of a hand-off, with the host that asked for it.
+    HandoffHash([u8; 32], String),
 }
 
 impl BrowserHalf {
@@ -129,9 +131,11 @@ impl ReturnAddress {
     /// Keeps a short one and hashes a long one.
     pub fn keep(text: &str) -> Self {
         if text.len() <= MAX_TEXT {
-            Self::Text(text.to_owned())
-        } else {
-            Self::Hash(sha256(text))
+            return Self::Text(text.to_owned());
+        }
+        match destination::handoff_host(text) {
+            Some(host) => Self::HandoffHash(sha256(text), host),
+            None => Self::Hash(sha256(text)),
         }
     }
 
@@ -140,14 +144,20 @@ impl ReturnAddress {
         match self {
             Self::Text(text) => destination::handoff_host(text),
             Self::Hash(_) => None,
+            Self::HandoffHash(_, host) => Some(host.clone()),
         }
+    }
+
+    /// Whether the page has to hand the text back.
+    pub fn is_handed_back(&self) -> bool {
+        !matches!(self, Self::Text(_))
     }
 
     /// The address: the kept one, or the one that the page handed back if it is the same. `None`: it is another.
     pub fn resolve<'a>(&'a self, handed_back: Option<&'a str>) -> Option<&'a str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Hash(hash) => handed_back.filter(|text| sha256(text) == *hash),
+            Self::Hash(hash) | Self::HandoffHash(hash, _) => handed_back.filter(|text| sha256(text) == *hash),
         }
     }
 }
@@ -272,5 +282,26 @@ mod tests {
         assert_eq!(kept.resolve(Some("/evil")), None);
         assert_eq!(kept.resolve(None), None);
         assert_eq!(ReturnAddress::keep("/a").resolve(Some("/evil")), Some("/a"));
+    }
+
+    #[test]
+    fn whoever_asks_is_named_however_long_the_address() {
+        let ring = ring();
+        let scene = SceneKeys::new(vec![SceneKey::new(1, 0, b"key")])
+            .mint("staff", 100)
+            .unwrap();
+        for length in [10, 3_000] {
+            let asked = format!("handoff:{}:https://wiki.example/{}", "A".repeat(43), "x".repeat(length));
+            let half = BrowserHalf {
+                host: "login.example".into(),
+                ..half(&asked)
+            };
+            assert_eq!(half.facts().host, "wiki.example");
+            assert_eq!(half.return_to.is_handed_back(), length > 2_048);
+            assert_eq!(half.return_to.resolve(Some(&asked)), Some(&*asked));
+            let token = half.seal(&ring, "t", &scene, 100).unwrap();
+            assert_eq!(BrowserHalf::open(&ring, "t", &scene, token.as_bytes()), Some(half));
+        }
+        assert_eq!(half(&format!("/{}", "x".repeat(3_000))).facts().host, "wiki.example");
     }
 }

@@ -4,7 +4,9 @@ use crate::login::Login;
 use crate::login::connect::bind_to;
 use crate::login::error::LoginError;
 use crate::login::phone::Caller;
-use crate::store::TicketState;
+use crate::login::scene::Scene;
+use crate::login::status::{Standing, Status};
+use crate::store::{Ticket, TicketState};
 use crate::telemetry::audit::AuditKind;
 
 /// What a cancel is about.
@@ -50,8 +52,8 @@ impl Login {
                 Ok(())
             }
             CancelTarget::Handle(handle) => {
-                let (_, row) = self.held(handle, caller).await?;
-                self.note_errno(&row.connection, phone_errno).await;
+                let (scene, row) = self.held(handle, caller).await?;
+                self.note_button(&scene, &row, phone_errno).await?;
                 let from: &[TicketState] = if not_me {
                     &[TicketState::Scanned, TicketState::Bind, TicketState::Confirmed]
                 } else {
@@ -76,6 +78,19 @@ impl Login {
                 self.take_back(&row.id, not_me, caller).await
             }
         }
+    }
+
+    /// Why the phone button gave nothing, of a phone that still has the ticket and was asked.
+    async fn note_button(&self, scene: &Scene, row: &Ticket, errno: Option<i64>) -> Result<(), LoginError> {
+        let standing = Standing::of(scene, Some(row), self.ticket_ttl(), self.clock.now());
+        if errno.is_none() || standing.status != Status::Scanned {
+            return Ok(());
+        }
+        let connection = self.connection_of(scene).ok_or(LoginError::Unknown)?;
+        let account = self.account_to_connect(row).await?;
+        let ask = Self::asks_for_phone(connection, &self.recognise(row).await?, account.as_ref());
+        self.note_errno(&connection.id, ask, errno).await;
+        Ok(())
     }
 
     /// After the browser was quicker: "not me" still ends the session that was just made, and takes back what was connected.

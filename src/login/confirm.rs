@@ -13,6 +13,7 @@ use crate::config::settings::{Connection, PhonePolicy};
 use crate::login::Login;
 use crate::login::browser::{CONFIRMED, random_text};
 use crate::login::connect::bind_to;
+use crate::login::entry;
 use crate::login::error::{Ending, LoginError};
 use crate::login::phone::{Caller, PhoneAsk, handle_hash};
 use crate::login::scene::Scene;
@@ -66,9 +67,9 @@ impl Login {
         }
         self.check_number(&scene, &row, call.choice, caller).await?;
         let connection = self.connection_of(&scene).ok_or(LoginError::Unknown)?;
-        self.note_errno(&connection.id, call.phone_errno).await;
         let account = self.account_to_connect(&row).await?;
         let ask = Self::asks_for_phone(connection, &self.recognise(&row).await?, account.as_ref());
+        self.note_errno(&connection.id, ask, call.phone_errno).await;
         let phone_code = call
             .phone_code
             .filter(|_| matches!(ask, PhoneAsk::Required | PhoneAsk::Optional));
@@ -130,11 +131,8 @@ impl Login {
         choice: Option<i64>,
         caller: Caller<'_>,
     ) -> Result<(), LoginError> {
-        if !self.settings.login.number_matching {
-            return Ok(());
-        }
-        let numbers = self.scenes.numbers(scene).map_err(|_| LoginError::Unknown)?;
-        if choice == Some(i64::from(numbers.right)) {
+        let right = self.number(scene, entry::opening(row.entry))?;
+        if right.is_none_or(|right| choice == Some(i64::from(right))) {
             return Ok(());
         }
         self.limits.forgery(caller.limit_key);

@@ -15,6 +15,7 @@ use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{NotUntil, Quota, RateLimiter};
 
 use crate::config::settings;
+use crate::login::scene::Scene;
 
 /// The limits of one node.
 #[derive(Debug)]
@@ -25,6 +26,12 @@ pub struct Limits {
     /// Look-ups of tokens: as many as phone calls, and apart from them. A program that repeats a dead token must not keep
     /// the phones behind the same address out.
     token_lookups: Arc<Bucket<IpAddr>>,
+    /// Exchanges of a session's refresh token.
+    refreshes: Arc<Bucket<String>>,
+    /// Looks at one ticket by who watches it, whatever their address: a page and an application have one each.
+    polls: Arc<Bucket<u64>>,
+    /// Tickets whose refused start has been written down.
+    refused_entries: Arc<Bucket<u64>>,
     streams: Streams,
 }
 
@@ -51,6 +58,9 @@ impl Limits {
             phone_calls: Arc::new(Bucket::new(limits.phone_calls)),
             phone_calls_per_person: Arc::new(Bucket::new(limits.phone_calls_per_person)),
             token_lookups: Arc::new(Bucket::new(limits.phone_calls)),
+            refreshes: Arc::new(Bucket::with_burst(REFRESHES, REFRESHES_AT_ONCE)),
+            polls: Arc::new(Bucket::with_burst(POLLS, POLLS_AT_ONCE)),
+            refused_entries: Arc::new(Bucket::new(ONCE)),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::default(),
@@ -67,6 +77,9 @@ impl Limits {
             phone_calls: self.phone_calls.renewed(limits.phone_calls),
             phone_calls_per_person: self.phone_calls_per_person.renewed(limits.phone_calls_per_person),
             token_lookups: self.token_lookups.renewed(limits.phone_calls),
+            refreshes: Arc::clone(&self.refreshes),
+            polls: Arc::clone(&self.polls),
+            refused_entries: Arc::clone(&self.refused_entries),
             streams: Streams {
                 limit: limits.waiting_streams,
                 open: Arc::clone(&self.streams.open),
@@ -104,6 +117,27 @@ impl Limits {
     /// A forged scene or a wrong proof counts tenfold: nine more, whatever the answer to this one.
     pub fn forgery(&self, address: IpAddr) {
         self.phone_calls.take_nine(&address);
+    }
+
+    /// One exchange of this session's refresh token.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn refresh(&self, session: &str) -> Result<(), TooMany> {
+        self.refreshes.take(&session.to_owned())
+    }
+
+    /// One look at this ticket.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn poll(&self, scene: &Scene) -> Result<(), TooMany> {
+        self.polls.take(&scene.number())
+    }
+
+    /// Whether no refused start of this ticket has been written down yet, at this node.
+    pub fn is_first_refusal(&self, scene: &Scene) -> bool {
+        self.refused_entries.take(&scene.number()).is_ok()
     }
 
     /// One token of this address that memory does not vouch for.
@@ -146,6 +180,9 @@ impl Limits {
         self.phone_calls.limiter.retain_recent();
         self.phone_calls_per_person.limiter.retain_recent();
         self.token_lookups.limiter.retain_recent();
+        self.refreshes.limiter.retain_recent();
+        self.polls.limiter.retain_recent();
+        self.refused_entries.limiter.retain_recent();
     }
 }
 
@@ -176,11 +213,15 @@ struct Streams {
 
 impl<K: Hash + Eq + Clone> Bucket<K> {
     fn new(rate: settings::Rate) -> Self {
+        Self::with_burst(rate, NonZeroU32::new(rate.count).unwrap_or(NonZeroU32::MIN))
+    }
+
+    fn with_burst(rate: settings::Rate, burst: NonZeroU32) -> Self {
         let count = NonZeroU32::new(rate.count).unwrap_or(NonZeroU32::MIN);
         let every = rate.period / count.get();
         let quota = Quota::with_period(every)
             .unwrap_or(Quota::per_second(count))
-            .allow_burst(count);
+            .allow_burst(burst);
         let clock = DefaultClock::default();
         Self {
             rate,
@@ -209,11 +250,31 @@ impl<K: Hash + Eq + Clone> Bucket<K> {
     }
 }
 
+/// An access token lives for an hour.
+const REFRESHES: settings::Rate = settings::Rate {
+    count: 1,
+    period: Duration::from_secs(60),
+};
+const REFRESHES_AT_ONCE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// Several times as often as the page asks by itself, with and without JavaScript.
+const POLLS: settings::Rate = settings::Rate {
+    count: 2,
+    period: Duration::from_secs(1),
+};
+/// Waking up, coming back and a new picture come together; several tabs have a ticket each.
+const POLLS_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// In the life of a ticket, which the configuration keeps below.
+const ONCE: settings::Rate = settings::Rate {
+    count: 1,
+    period: Duration::from_secs(3_600),
+};
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::login::scene::{SceneKey, SceneKeys};
 
     fn limits() -> Limits {
         let rate = |count| settings::Rate {
@@ -267,6 +328,18 @@ mod tests {
         assert!(limits.token_lookup(ONE).is_err());
         limits.token_lookup(TWO).unwrap();
         limits.phone_call(ONE).unwrap();
+    }
+
+    #[test]
+    fn looks_at_one_ticket_are_limited_and_another_is_not_touched() {
+        let limits = limits();
+        let scenes = SceneKeys::new(vec![SceneKey::new(1, 0, b"key")]);
+        let (one, two) = (scenes.mint("staff", 100).unwrap(), scenes.mint("staff", 100).unwrap());
+        let answered = (0..100).filter(|_| limits.poll(&one).is_ok()).count();
+        assert!((20..30).contains(&answered), "{answered}");
+        limits.poll(&two).unwrap();
+        assert!(limits.is_first_refusal(&one) && limits.is_first_refusal(&two));
+        assert!(!limits.is_first_refusal(&one));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::login::browser::{StatusUser, random_text};
 use crate::login::browser_half::BrowserFacts;
 use crate::login::carried_half;
 use crate::login::connect::bind_to;
-use crate::login::entry::{self, Entry};
+use crate::login::entry::{self, Entry, Warning};
 use crate::login::error::{Ending, LoginError};
 use crate::login::place::Place;
 use crate::login::scene::Scene;
@@ -25,6 +25,7 @@ use crate::login::status::{Standing, Status};
 use crate::session::token::CLOCK_TOLERANCE;
 use crate::store::{EndedTicket, NewTicket, Rescan, Ticket, TicketState, User};
 use crate::telemetry::audit::{AuditEvent, AuditKind, ticket_hash};
+use crate::wechat::Outcome;
 
 /// Who calls.
 #[derive(Debug, Clone, Copy)]
@@ -73,8 +74,8 @@ pub struct PhoneView {
     pub account: Option<StatusUser>,
     /// Connection id.
     pub connection: String,
-    /// The code came out of a picture.
-    pub picture: bool,
+    /// What is to be said about how the mini program was opened.
+    pub warning: Option<Warning>,
     /// For the way back to the application that opened the mini program: names the ticket to it, and opens nothing.
     pub app_parameter: Option<String>,
     /// Seconds to the next end of waiting.
@@ -159,15 +160,7 @@ impl Login {
             return Err(LoginError::Unknown);
         }
         if let Err(refusal) = call.entry.judge(&connection.kind) {
-            // Nobody scanned, so there is no row: the event is all that tells of it.
-            self.auditor.record(AuditEvent {
-                request_id: Some(caller.request_id.to_owned()),
-                connection: Some(connection.id.clone()),
-                ticket_hash: Some(ticket_hash(scene.as_str())),
-                phone_address: Some(caller.address.to_string()),
-                reason: Some("entry_refused".to_owned()),
-                ..AuditEvent::new(AuditKind::LoginFailed, self.clock.now())
-            });
+            self.refuse_entry(&scene, connection, caller);
             return Err(refusal.into());
         }
         let app = self.wechat.get(&connection.id).ok_or(LoginError::Unknown)?;
@@ -175,10 +168,13 @@ impl Login {
         let before = self.store.ticket(scene.as_str()).await?;
         self.refuse_unless_open(&scene, before.as_ref())?;
 
-        let identity = app
-            .code_to_session(call.code)
-            .await
-            .map_err(|error| LoginError::wechat(&connection.id, error))?;
+        let identity = app.code_to_session(call.code).await.map_err(|error| {
+            // Nobody need be anybody to make one up, and each costs a call of WeChat's.
+            if error.outcome() == Outcome::CodeInvalid {
+                self.limits.forgery(caller.limit_key);
+            }
+            LoginError::wechat(&connection.id, error)
+        })?;
         self.limits.person_call(&identity.openid)?;
         let identity = WechatIdentity {
             app_id: connection.app_id.clone(),
@@ -230,6 +226,25 @@ impl Login {
             .await?;
         view.handle = Some(handle);
         Ok(view)
+    }
+
+    /// Writes down that a ticket was opened in a way that it was not made for.
+    fn refuse_entry(&self, scene: &Scene, connection: &Connection, caller: Caller<'_>) {
+        // Anybody can have a scene and report any start, and what is left is a row of the audit: it counts tenfold, and a
+        // repetition is no news.
+        self.limits.forgery(caller.limit_key);
+        if !self.limits.is_first_refusal(scene) {
+            return;
+        }
+        // Nobody scanned, so there is no row of a ticket: the event is all that tells of it.
+        self.auditor.record(AuditEvent {
+            request_id: Some(caller.request_id.to_owned()),
+            connection: Some(connection.id.clone()),
+            ticket_hash: Some(ticket_hash(scene.as_str())),
+            phone_address: Some(caller.address.to_string()),
+            reason: Some("entry_refused".to_owned()),
+            ..AuditEvent::new(AuditKind::LoginFailed, self.clock.now())
+        });
     }
 
     /// The phone looks again.
@@ -340,7 +355,8 @@ impl Login {
             app_id: new.app_id,
             openid: new.openid,
             handle_hash: new.handle_hash,
-            entry,
+            // What was a code does not become a link by being opened again.
+            entry: entry.filter(|_| !entry::is_opened_again(entry)),
             phone_address: new.phone_address,
             phone_agent: new.phone_agent,
             now,
@@ -458,7 +474,7 @@ impl Login {
         let asked = login.number_matching && standing.status == Status::Scanned;
         let choices = if asked && login.number_entry == NumberEntry::Choose {
             self.scenes
-                .numbers(scene)
+                .numbers(scene, entry::opening(row.entry))
                 .map_err(|_| LoginError::Unknown)?
                 .choices
                 .to_vec()
@@ -480,7 +496,7 @@ impl Login {
             known: user_of(recognised).is_some(),
             account,
             connection: connection.id.clone(),
-            picture: entry::is_from_picture(row.entry),
+            warning: Warning::of(row.entry),
             app_parameter: matches!(connection.kind, ConnectionKind::MiniprogramLaunch(_))
                 .then(|| scene.as_str().to_owned()),
             expires_in: standing.expires_in,

@@ -3,18 +3,22 @@
 use tracing::{info, warn};
 
 use crate::login::Login;
+use crate::login::phone::PhoneAsk;
 use crate::wechat::PhoneFault;
 
 impl Login {
-    /// 103 and 104 are the person's refusal; the others keep everybody out until the operator acts.
-    pub(super) async fn note_errno(&self, connection: &str, errno: Option<i64>) {
-        let Some(errno) = errno else { return };
+    /// 103 and 104 are the person's refusal; the others keep everybody out until the operator acts. Anybody with WeChat can
+    /// report anything: it counts for an open ticket whose phone was asked for the number, and for no other.
+    pub(super) async fn note_errno(&self, connection: &str, ask: PhoneAsk, errno: Option<i64>) {
+        let Some(errno) = errno.filter(|_| matches!(ask, PhoneAsk::Required | PhoneAsk::Optional)) else {
+            return;
+        };
         if let 103 | 104 = errno {
             info!(connection, errno, "the phone number was refused");
             return;
         }
         let Some(fault) = PhoneFault::find(errno) else {
-            warn!(connection, errno, "WeChat gave no phone number");
+            info!(connection, errno, "WeChat gave no phone number");
             return;
         };
         self.metrics.phone_button_failed(fault.name);

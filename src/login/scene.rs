@@ -2,8 +2,9 @@
 //!
 //! 24 bytes in base64url: key version (1), issue time in seconds (4), connection tag (2), random (7), HMAC-SHA-256 cut
 //! to 10. An anonymous visitor therefore costs no row and no lock, and a forged scene is refused before anybody is
-//! asked. The trade-off against 128 random bits: 56 random bits and 80 of tag, because the length is WeChat's
-//! (`getwxacodeunlimit` takes 32 characters). Guessing needs the tag; the scene alone gives nobody a session.
+//! asked. The trade-off against 128 random bits: 55 random bits and 80 of tag, because the length is WeChat's
+//! (`getwxacodeunlimit` takes 32 characters). Guessing needs the tag; the scene alone gives nobody a session. The first bit
+//! of the random ones says that a program asked, which shows its number before anybody scans.
 
 use std::sync::Arc;
 
@@ -21,6 +22,16 @@ pub struct Scene {
     text: String,
     issued_at: i64,
     tag: [u8; 2],
+    of_program: bool,
+}
+
+/// How the phone came to a ticket, as far as its number is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// By a link or an application, or again: the page has shown its number before.
+    Ahead,
+    /// By a code, or in a way that nobody expects: the number is shown from the scan on.
+    ByCode,
 }
 
 /// The keys that make and check scenes, newest last.
@@ -69,6 +80,14 @@ impl Scene {
     /// 32 characters of base64url.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What tells tickets apart where a number has to do: a part of the tag, which nobody can choose.
+    pub fn number(&self) -> u64 {
+        let tag = URL_SAFE_NO_PAD
+            .decode(&self.text[SCENE_CHARS - 12..])
+            .unwrap_or_default();
+        tag.last_chunk().map_or(0, |last| u64::from_be_bytes(*last))
     }
 
     /// Unix seconds.
@@ -133,6 +152,18 @@ impl SceneKeys {
     /// # Errors
     /// When no key is active at `now`, or the system has no randomness.
     pub fn mint(&self, connection: &str, now: i64) -> Result<Scene, MintError> {
+        self.mint_of(connection, false, now)
+    }
+
+    /// The same for a program that shows its number beside its code, or before it opens the mini program.
+    ///
+    /// # Errors
+    /// As [`SceneKeys::mint`].
+    pub fn mint_for_program(&self, connection: &str, now: i64) -> Result<Scene, MintError> {
+        self.mint_of(connection, true, now)
+    }
+
+    fn mint_of(&self, connection: &str, of_program: bool, now: i64) -> Result<Scene, MintError> {
         let keys = self.keys.load();
         let key = keys.iter().rev().find(|key| key.active_from <= now).ok_or(MintError)?;
         let issued = u32::try_from(now).map_err(|_| MintError)?;
@@ -142,12 +173,14 @@ impl SceneKeys {
         bytes[1..5].copy_from_slice(&issued.to_be_bytes());
         bytes[5..7].copy_from_slice(&tag);
         self.random.fill(&mut bytes[7..SIGNED_BYTES]).map_err(|_| MintError)?;
+        bytes[7] = bytes[7] & !OF_PROGRAM | if of_program { OF_PROGRAM } else { 0 };
         let mac = key.tag(Purpose::Scene, &bytes[..SIGNED_BYTES]);
         bytes[SIGNED_BYTES..].copy_from_slice(&mac.as_ref()[..SCENE_BYTES - SIGNED_BYTES]);
         Ok(Scene {
             text: URL_SAFE_NO_PAD.encode(bytes),
             issued_at: now,
             tag,
+            of_program,
         })
     }
 
@@ -174,18 +207,25 @@ impl SceneKeys {
             text: text.to_owned(),
             issued_at: i64::from(issued),
             tag: [bytes[5], bytes[6]],
+            of_program: bytes[7] & OF_PROGRAM != 0,
         })
     }
 
-    /// The numbers of a ticket: the same at every node and for every repeated scan, and unknown to who holds the scene.
+    /// The numbers of a ticket: the same at every node and for every repeated scan, and unknown to who holds the scene. What
+    /// a page shows before WeChat opens is worth nothing to whoever comes by its code: a page that only calls itself a
+    /// phone's could send both to somebody.
     ///
     /// # Errors
     /// [`ForgedScene`] when the key of the scene is gone.
-    pub fn numbers(&self, scene: &Scene) -> Result<Numbers, ForgedScene> {
+    pub fn numbers(&self, scene: &Scene, opening: Opening) -> Result<Numbers, ForgedScene> {
         let version = URL_SAFE_NO_PAD.decode(&scene.text[..4]).map_err(|_| ForgedScene)?[0];
         let keys = self.keys.load();
         let key = keys.iter().find(|key| key.version == version).ok_or(ForgedScene)?;
-        let mac = key.tag(Purpose::Numbers, scene.text.as_bytes());
+        let purpose = match opening {
+            Opening::Ahead if !scene.of_program => Purpose::NumbersAhead,
+            Opening::Ahead | Opening::ByCode => Purpose::Numbers,
+        };
+        let mac = key.tag(purpose, scene.text.as_bytes());
         Ok(Numbers::draw(mac.as_ref()))
     }
 }
@@ -260,6 +300,7 @@ enum Purpose {
     SpentState = 4,
     HandoffCode = 5,
     Handle = 6,
+    NumbersAhead = 7,
 }
 
 /// What else the keys are used for.
@@ -276,6 +317,8 @@ pub(super) enum TagOf {
 /// HMAC-SHA-256.
 pub(super) const TAG_BYTES: usize = 32;
 
+/// In the first random byte.
+const OF_PROGRAM: u8 = 0x80;
 const SCENE_BYTES: usize = 24;
 const SIGNED_BYTES: usize = 14;
 const SCENE_CHARS: usize = 32;
@@ -343,7 +386,23 @@ mod tests {
     fn numbers_are_the_same_for_every_scan() {
         let keys = keys();
         let scene = keys.mint("staff", 5_000).unwrap();
-        assert_eq!(keys.numbers(&scene), keys.numbers(&keys.check(scene.as_str()).unwrap()));
+        for opening in [Opening::Ahead, Opening::ByCode] {
+            let checked = keys.check(scene.as_str()).unwrap();
+            assert_eq!(keys.numbers(&scene, opening), keys.numbers(&checked, opening));
+        }
+    }
+
+    #[test]
+    fn a_page_has_a_number_for_its_link_and_one_for_its_code_and_a_program_one_for_both() {
+        let keys = keys();
+        let same = |scene: &Scene| keys.numbers(scene, Opening::Ahead) == keys.numbers(scene, Opening::ByCode);
+        for _ in 0..100 {
+            let program = keys.mint_for_program("staff", 5_000).unwrap();
+            assert!(same(&program) && same(&keys.check(program.as_str()).unwrap()));
+        }
+        let pages = (0..100).map(|_| keys.mint("staff", 5_000).unwrap());
+        // All three and their order.
+        assert_eq!(pages.filter(same).count(), 0);
     }
 
     #[test]
@@ -351,7 +410,8 @@ mod tests {
         let keys = keys();
         let mut positions = [0_u32; 3];
         for _ in 0..3_000 {
-            let numbers = keys.numbers(&keys.mint("staff", 5_000).unwrap()).unwrap();
+            let scene = keys.mint("staff", 5_000).unwrap();
+            let numbers = keys.numbers(&scene, Opening::ByCode).unwrap();
             positions[numbers
                 .choices
                 .iter()

@@ -141,6 +141,7 @@ pub(super) async fn redeem(
             return Err(error.into());
         }
     };
+    limits.poll(&ticket.watched.scene).map_err(LoginError::from)?;
     match portal.wait_for_app(&context, &ticket, &query).await? {
         Some(view) => {
             let locale = locale(&headers, portal.settings.branding.locale);

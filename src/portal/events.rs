@@ -22,7 +22,7 @@ use crate::portal::context::{RequestContext, locale};
 use crate::portal::problem::Problem;
 use crate::portal::tickets::StatusObject;
 
-/// `GET /.menshen/tickets/ID/events`. Too many streams of one address: 204, which tells the page to poll.
+/// `GET /.menshen/tickets/ID/events`. Too many streams of one address, or looks at one ticket: 204, which tells the page to poll.
 pub(super) async fn stream(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
@@ -30,7 +30,12 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
     let watched = portal.login.watch(&id, context.ticket_cookies())?;
-    let Some(place) = portal.login.limits.stream(context.limit_key) else {
+    let limits = &portal.login.limits;
+    let place = limits
+        .poll(&watched.scene)
+        .ok()
+        .and_then(|()| limits.stream(context.limit_key));
+    let Some(place) = place else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let locale = locale(&headers, portal.settings.branding.locale);

@@ -29,7 +29,7 @@ use crate::portal::pages::{
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 use crate::portal::texts::RedirectProblem;
-use crate::portal::{FormTargets, FrameSources, InPopup, Inner};
+use crate::portal::{FormTargets, FrameSources, Inner};
 
 /// Query of `GET /.menshen/login`.
 #[derive(Debug, Default, Deserialize)]
@@ -283,7 +283,7 @@ impl Inner {
         let mut response = Html(page.render()).into_response();
         note_status(&mut response, asked.status);
         self.allow_form_to(&mut response, &destination);
-        note_popup(&mut response, &destination);
+        self.note_popup(context, headers, &destination, &mut response);
         if matches!(prepared, Prepared::Frame { .. }) {
             let origin = self.settings.wechat.open_base.origin().ascii_serialization();
             response.extensions_mut().insert(FrameSources(vec![origin]));
@@ -508,13 +508,6 @@ fn note_status(response: &mut Response<axum::body::Body>, status: StatusCode) {
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer realm=\"menshen\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    }
-}
-
-/// Has a page of a login in a window of its own go on knowing who opened it.
-pub(super) fn note_popup(response: &mut Response<axum::body::Body>, destination: &Destination) {
-    if destination.is_popup() {
-        response.extensions_mut().insert(InPopup);
     }
 }
 

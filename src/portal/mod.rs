@@ -96,7 +96,7 @@ struct FormTargets(Vec<String>);
 #[derive(Debug, Clone, Default)]
 struct FrameSources(Vec<String>);
 
-/// Marks a page of a login in a window of its own, which must go on knowing who opened it.
+/// Marks a page of a login in a window of its own, which must go on knowing the page that opened it.
 #[derive(Debug, Clone, Copy)]
 struct InPopup;
 
@@ -323,12 +323,19 @@ impl Inner {
         let form_targets = response.extensions_mut().remove::<FormTargets>().unwrap_or_default();
         let frames = response.extensions_mut().remove::<FrameSources>().unwrap_or_default();
         let in_popup = response.extensions_mut().remove::<InPopup>().is_some();
+        let hands_on_origin = in_popup || leads_to_portal(&response);
         let headers = response.headers_mut();
         headers
             .entry(header::CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        // Where a window of its own leads to another host, that host has to see by whom it was opened.
+        let referrer = if hands_on_origin {
+            "strict-origin-when-cross-origin"
+        } else {
+            "same-origin"
+        };
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static(referrer));
         if let Ok(id) = HeaderValue::try_from(&*context.request_id) {
             headers.insert("x-request-id", id);
         }
@@ -351,6 +358,16 @@ impl Inner {
         }
         response
     }
+}
+
+/// Whether it is a redirect to a page of the portal, here or at another host.
+fn leads_to_portal(response: &Response<Body>) -> bool {
+    let location = response.headers().get(header::LOCATION);
+    response.status().is_redirection()
+        && location
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(['?', '#']).next())
+            .is_some_and(|path| path.contains("/.menshen/"))
 }
 
 /// Whether an API address is one of WeChat's own.

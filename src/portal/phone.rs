@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::settings::{Locale, NumberEntry};
 use crate::login::browser::StatusUser;
+use crate::login::browser_half::BrowserFacts;
 use crate::login::cancel::CancelTarget;
 use crate::login::confirm::{ConfirmCall, Confirmed};
 use crate::login::device::{Device, DeviceKind};
-use crate::login::entry::Entry;
+use crate::login::entry::{Entry, Warning};
 use crate::login::error::LoginError;
 use crate::login::phone::{PhoneView, ScanCall};
 use crate::login::place::Place;
@@ -25,7 +26,7 @@ use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
 use crate::portal::problem::Problem;
 use crate::portal::texts::connect::connect;
-use crate::portal::texts::{Slot, Texts, application, fill, same_network, terminal};
+use crate::portal::texts::{Slot, Texts, application, every_site, fill, same_network, terminal};
 use crate::portal::tickets::json;
 
 type Answer = Result<Response<axum::body::Body>, Problem>;
@@ -181,6 +182,15 @@ impl Inner {
         json(headers, body)
     }
 
+    /// What somebody is asked to sign in to: a site, or with a program's token from no site's host all of them.
+    fn asked_for<'f>(&self, facts: &'f BrowserFacts, locale: Locale) -> Cow<'f, str> {
+        let of_program = matches!(facts.device.kind, DeviceKind::Terminal | DeviceKind::Application);
+        if of_program && self.gate.site(&facts.host).is_none() {
+            return Cow::Owned(every_site(locale, &self.settings.branding.title));
+        }
+        Cow::Borrowed(&facts.site)
+    }
+
     fn phone_answer(&self, view: &PhoneView, locale: Locale) -> Response<axum::body::Body> {
         let texts = Texts::of(locale);
         let connection = self.settings.connection(&view.connection);
@@ -207,7 +217,7 @@ impl Inner {
                 message: texts.problem(code).message,
             }),
             site: view.browser.as_ref().map(|facts| SiteObject {
-                name: &facts.site,
+                name: self.asked_for(facts, locale),
                 host: &facts.host,
             }),
             browser,
@@ -234,7 +244,7 @@ impl Inner {
                     .as_ref()
                     .map(|path| format!("{}{path}", self.settings.issuer())),
             },
-            warning: view.picture.then_some("picture"),
+            warning: view.warning.map(Warning::as_str),
             app_parameter: view.app_parameter.as_deref(),
             expires_in: view.expires_in,
         };
@@ -309,7 +319,7 @@ struct PurposeObject {
 
 #[derive(Debug, Serialize)]
 struct SiteObject<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     host: &'a str,
 }
 

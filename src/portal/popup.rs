@@ -3,17 +3,19 @@
 //! The login leads to this page as to any other, through every kind of login and every hand-off. The page says one word to
 //! its opener, at the exact origin that the login was asked for with, and closes. It says no name and gives no token: the
 //! session is in the cookie. The origin is judged here again, so that an address which somebody made by hand tells nobody
-//! more.
+//! more; and the two windows stay together only where that origin opened the one.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, Response, header};
 use axum::response::{Html, IntoResponse, Redirect};
 use serde::Deserialize;
+use url::Url;
 
+use crate::gate::destination::Destination;
 use crate::gate::popup::PopupOrigin;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
@@ -46,11 +48,46 @@ pub(super) async fn done(
         origin: origin.as_str(),
     };
     let mut response = Html(page.render()).into_response();
-    response.extensions_mut().insert(InPopup);
+    // A login by WeChat's own page comes back from there.
+    let wechat = portal.settings.wechat.open_base.origin().ascii_serialization();
+    let from_wechat = || referring_origin(&headers).is_some_and(|from| from == wechat);
+    if portal.is_opened_by(&context, &headers, &origin) || from_wechat() {
+        response.extensions_mut().insert(InPopup);
+    }
     Ok(response)
 }
 
+/// The origin of the page that led here, as far as it says so.
+fn referring_origin(headers: &HeaderMap) -> Option<String> {
+    let referer = headers.get(header::REFERER)?.to_str().ok()?;
+    Some(Url::parse(referer).ok()?.origin().ascii_serialization())
+}
+
 impl Inner {
+    /// Has a page of a login in a window of its own go on knowing who opened it: the one who is told, and nobody who only
+    /// named them. Any site could keep hold of a genuine login page otherwise, and lead it elsewhere when it is trusted.
+    pub(super) fn note_popup(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        destination: &Destination,
+        response: &mut Response<Body>,
+    ) {
+        let origin = destination.popup_origin(&self.gate, &context.own_origin(), context.site);
+        if origin.is_some_and(|origin| self.is_opened_by(context, headers, &origin)) {
+            response.extensions_mut().insert(InPopup);
+        }
+    }
+
+    /// Whether a page of `origin` led here, or one of the portal's own, which asked the same before.
+    fn is_opened_by(&self, context: &RequestContext, headers: &HeaderMap, origin: &PopupOrigin) -> bool {
+        referring_origin(headers).is_some_and(|from| {
+            from == origin.as_str()
+                || context.own_origin().is(from.as_bytes())
+                || self.gate.public_origin().is(from.as_bytes())
+        })
+    }
+
     /// The origin that a login in a window of its own tells its end to.
     ///
     /// # Errors

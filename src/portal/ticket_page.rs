@@ -12,11 +12,12 @@ use crate::config::settings::Connection;
 use crate::gate::destination::Destination;
 use crate::login::browser::{StatusView, Watched};
 use crate::login::device::Surroundings;
+use crate::login::scene::Opening;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::connect::connecting;
 use crate::portal::context::{RequestContext, locale, user_agent};
-use crate::portal::login_page::{bind_methods, comes_by_message, login_url, note_popup};
+use crate::portal::login_page::{bind_methods, comes_by_message, login_url};
 use crate::portal::pages::{RefusedForm, TicketPage, TicketState};
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
@@ -34,7 +35,7 @@ pub(super) async fn page(
     Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Result<Response<axum::body::Body>, Problem> {
-    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    let watched = portal.watch(&context, &id)?;
     let view = portal.login.status(&watched).await?;
     portal
         .ticket_page(&context, &headers, &watched, &view, query.rd.as_deref(), None)
@@ -66,7 +67,7 @@ impl Inner {
         let opened = if surroundings == Surroundings::PhoneBrowser && view.status == "pending" {
             let open_url = self.login.open_url(&connection.id, &watched.scene, &watched.half).await;
             open_url
-                .map(|url| Ok::<_, Problem>((url, self.login.number(&watched.scene)?)))
+                .map(|url| Ok::<_, Problem>((url, self.login.number(&watched.scene, Opening::Ahead)?)))
                 .transpose()?
         } else {
             None
@@ -85,7 +86,7 @@ impl Inner {
         };
         let mut response = Html(page.render()).into_response();
         self.allow_form_to(&mut response, &destination);
-        note_popup(&mut response, &destination);
+        self.note_popup(context, headers, &destination, &mut response);
         Ok(response)
     }
 }

@@ -109,7 +109,7 @@ pub(super) async fn status(
     Query(query): Query<StatusQuery>,
     headers: HeaderMap,
 ) -> Answer {
-    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    let watched = portal.watch(&context, &id)?;
     let locale = locale(&headers, portal.settings.branding.locale);
     // Who waits takes a place, like a stream; without one the answer comes at once, and the page asks now and then.
     let place = query.wait.and_then(|_| portal.login.limits.stream(context.limit_key));
@@ -142,7 +142,7 @@ pub(super) async fn qr(
     Extension(context): Extension<RequestContext>,
     Path(id): Path<String>,
 ) -> Answer {
-    let watched = portal.login.watch(&id, context.ticket_cookies())?;
+    let watched = portal.watch(&context, &id)?;
     let connection = portal.login.connection_of(&watched.scene).ok_or(Code::TicketUnknown)?;
     if !portal.login.can_be_scanned(&watched) {
         return Err(Code::TicketExpired.into());
@@ -229,6 +229,13 @@ pub(super) enum Reach {
 }
 
 impl Inner {
+    /// A look at a ticket of this browser, within its limit.
+    pub(super) fn watch(&self, context: &RequestContext, id: &str) -> Result<Watched, Problem> {
+        let watched = self.login.watch(id, context.ticket_cookies())?;
+        self.login.limits.poll(&watched.scene).map_err(LoginError::from)?;
+        Ok(watched)
+    }
+
     fn redeemed(
         &self,
         context: &RequestContext,

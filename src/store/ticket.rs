@@ -119,7 +119,7 @@ pub struct Rescan {
     pub openid: String,
     /// SHA-256 of the new handle.
     pub handle_hash: Vec<u8>,
-    /// Launch scene number of the mini program.
+    /// Launch scene number of the mini program; `None`: what the scan before reported stays.
     pub entry: Option<i64>,
     /// Address of the phone.
     pub phone_address: String,

@@ -66,7 +66,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn ticket_rescan(&self, id: &str, rescan: &Rescan) -> Result<bool, StoreError> {
         let query = sqlx::query(
-            "UPDATE tickets SET handle_hash = $4, shown = 0, entry = $5, phone_address = $6, phone_agent = $7,
+            "UPDATE tickets SET handle_hash = $4, shown = 0, entry = COALESCE($5, entry), phone_address = $6, phone_agent = $7,
                  expires_at = CASE WHEN state = 'scanned' THEN $9 ELSE expires_at END
              WHERE id = $1 AND app_id = $2 AND openid = $3 AND state IN ('scanned', 'bind', 'confirmed')
                AND expires_at > $8",

@@ -176,8 +176,15 @@ async fn the_same_person_scans_again_and_the_old_handle_dies() {
     let ticket = read(&store).await;
     assert_eq!(
         (ticket.shown, ticket.expires_at, ticket.entry),
-        (false, NOW + 140, None)
+        (false, NOW + 140, Some(1047)),
+        "opened again, it is what it was"
     );
+    let by_link = Rescan {
+        entry: Some(1194),
+        ..rescan("o1", "new")
+    };
+    assert!(store.ticket_rescan(ID, &by_link).await.unwrap());
+    assert_eq!(read(&store).await.entry, Some(1194));
     assert_eq!((ticket.phone_address.as_str(), ticket.scanned_at), ("203.0.113.8", NOW));
     assert!(store.ticket_by_handle(&handle("o1")).await.unwrap().is_none());
     assert!(store.ticket_by_handle(b"new").await.unwrap().is_some());

@@ -217,7 +217,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Exchanges a refresh token for a new pair: once, while its session goes on and its user may act.
+    /// Exchanges a refresh token for a new pair: once, while its session goes on and its user may act. Of the session's used
+    /// ones those of the last days stay, by which a second use is noticed; older ones are forgotten, and unknown from then
+    /// on.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing happened, except that after [`StoreError::TimedOut`] all of it may have.
@@ -250,6 +252,10 @@ impl Store {
         for token in pair {
             tx.execute(insert(token)).await?;
         }
+        let forget = sqlx::query(FORGET_USED)
+            .bind(refresh.session_id.clone())
+            .bind(now - REUSE_NOTICED);
+        tx.execute(forget).await?;
         tx.commit().await?;
         Ok(Rotation::Done)
     }
@@ -346,6 +352,15 @@ const SELECT_API: &str = "SELECT tokens.id, kind, hash, user_id, label, sites_js
      tokens.created_at, expires_at, last_used_at, used_at, revoked_at, username, service
      FROM tokens JOIN users ON users.id = tokens.user_id
      WHERE kind = 'api' AND ($1 = '' OR user_id = $1) ORDER BY tokens.created_at, tokens.id";
+
+/// The last five stay whatever their age: an application that sleeps for long has the last but one.
+const FORGET_USED: &str = "DELETE FROM tokens WHERE session_id = $1 AND kind = 'refresh' AND used_at < $2 AND used_at <
+     (SELECT used_at FROM tokens WHERE session_id = $1 AND kind = 'refresh' AND used_at IS NOT NULL
+      ORDER BY used_at DESC LIMIT 1 OFFSET 4)";
+
+/// Over a long weekend. A count alone would not do: a thief could exchange the stolen token until its place is forgotten,
+/// and whom it was stolen from would come with it unnoticed.
+const REUSE_NOTICED: i64 = 4 * 86_400;
 
 /// Longer than a node keeps in memory what it has looked up, and than its clock can differ.
 const REVOCATION_KEPT: i64 = 2 * 86_400;

@@ -6,6 +6,8 @@ use super::super::fixtures::{self, NOW, TestStore, scan, session};
 use super::super::{Confirmation, TicketState};
 use super::*;
 
+const DAY: i64 = 86_400;
+
 fn token(id: &str, kind: TokenKind) -> TokenRow {
     let of_login = kind != TokenKind::Api;
     TokenRow {
@@ -127,6 +129,58 @@ async fn a_refresh_token_is_exchanged_by_one_of_many() {
     assert_eq!((done, reused), (1, 9), "{outcomes:?}");
     assert_eq!(find(&store, "t_1").await.unwrap().used_at, Some(NOW + 5));
     assert_eq!(store.session("s1").await.unwrap().unwrap().last_used_at, NOW + 5);
+}
+
+#[tokio::test]
+async fn a_session_keeps_the_refresh_tokens_that_were_used_lately_and_forgets_the_others() {
+    let store = fixtures::store().await;
+    fixtures::user(&store, "u_1").await;
+    for id in ["s1", "s2"] {
+        let mut session = session(id, "u_1");
+        session.expires_at = NOW + 100 * DAY;
+        store.insert_session(&session).await.unwrap();
+    }
+    for (id, kind) in [("t_0", TokenKind::Refresh), ("t_other", TokenKind::Api)] {
+        assert!(store.issue_token(&token(id, kind)).await.unwrap());
+    }
+    let elsewhere = TokenRow {
+        session_id: Some("s2".to_owned()),
+        used_at: Some(NOW),
+        ..token("t_elsewhere", TokenKind::Refresh)
+    };
+    assert!(store.issue_token(&elsewhere).await.unwrap());
+    // Many at once at first, then two a day, then one in two days.
+    let at = |number: i64| match number {
+        0..10 => number,
+        10..20 => (number - 9) * DAY / 2,
+        _ => 5 * DAY + (number - 19) * 2 * DAY,
+    };
+    let rotate = async |number: i64| {
+        let lasting = |id: String, kind| TokenRow {
+            expires_at: Some(NOW + 100 * DAY),
+            ..token(&id, kind)
+        };
+        let refresh = lasting(format!("t_{number}"), TokenKind::Refresh);
+        let pair = [
+            lasting(format!("t_{}", number + 1), TokenKind::Refresh),
+            lasting(format!("t_access_{number}"), TokenKind::Access),
+        ];
+        store.rotate_token(&refresh, &pair, NOW + at(number)).await.unwrap()
+    };
+    for number in 0..30 {
+        assert_eq!(rotate(number).await, Rotation::Done, "{number}");
+        for known in 0..=number + 1 {
+            let kept = find(&store, &format!("t_{known}")).await.is_some();
+            let lately = at(known) >= at(number) - 4 * DAY;
+            assert_eq!(kept, lately || known + 5 > number, "{known} after {number}");
+        }
+    }
+    for (number, outcome) in [(29, Rotation::Reused), (25, Rotation::Reused), (24, Rotation::Over)] {
+        assert_eq!(rotate(number).await, outcome, "{number}");
+    }
+    for other in ["t_other", "t_elsewhere", "t_access_0", "t_30"] {
+        assert!(find(&store, other).await.is_some(), "{other}");
+    }
 }
 
 #[tokio::test]

@@ -146,6 +146,41 @@ async fn a_token_is_for_the_site_where_it_was_asked_for_and_from_the_portal_for_
 }
 
 #[tokio::test]
+async fn the_phone_says_that_a_token_is_for_every_site() {
+    let world = plan().start().await;
+    for (host, name) in [(PUBLIC_HOST, "Menshen：所有网站"), (SITE, "Wiki")] {
+        let app = App::begin(&world, host).await;
+        let phone = app.scanned_by(world.phone("lilei")).await;
+        let shown = phone.status().await.expect(200).json();
+        assert_eq!(shown["site"], json!({ "name": name, "host": host }));
+    }
+}
+
+/// A session is renewed now and then, and what it has used up does not stay with it.
+#[tokio::test]
+async fn refreshing_is_limited_for_each_session() {
+    let world = plan().start().await;
+    let (_, mut refresh) = sign_in(&world, SITE).await;
+    let (_, other) = sign_in(&world, SITE).await;
+    let mut used = Vec::new();
+    let refused = loop {
+        let answer = renew(&world, SITE, &refresh).await;
+        if answer.status == 429 {
+            break answer;
+        }
+        let (_, next) = kept(&world, &answer.expect(200).json());
+        used.push(std::mem::replace(&mut refresh, next));
+        assert!(used.len() < 15, "without end");
+    };
+    assert!(used.len() >= 10, "{}", used.len());
+    assert!(refused.header("retry-after").is_some());
+    renew(&world, SITE, &other).await.expect(200);
+    // What was refused is not spent; and one that comes again ends the session, whatever its number.
+    is_invalid(renew(&world, SITE, used.last().unwrap()).await);
+    is_invalid(renew(&world, SITE, &refresh).await);
+}
+
+#[tokio::test]
 async fn nobody_watches_or_redeems_what_is_not_theirs() {
     let world = plan().append(OTHER_SITES).start().await;
     let (app, other) = (App::begin(&world, SITE).await, App::begin(&world, SITE).await);
@@ -259,6 +294,22 @@ async fn typed_numbers_none_and_round_codes() {
     let world = World::plan().set("connections.0.link_prefix", PREFIX).start().await;
     let created = post(&world, SITE, "tickets", &body).await.expect(201).json();
     assert!(created["qr_text"].as_str().unwrap().starts_with(PREFIX), "{created}");
+}
+
+#[tokio::test]
+async fn an_application_that_asks_without_end_is_told_to_wait() {
+    let world = plan().start().await;
+    let (app, other) = (App::begin(&world, SITE).await, App::begin(&world, SITE).await);
+    let mut refused = 0;
+    for _ in 0..100 {
+        let answer = app.poll("").await;
+        if answer.status != 202 {
+            answer.refused(429, "rate_limited");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 10, "{refused}");
+    other.poll("").await.expect(202);
 }
 
 #[tokio::test]

@@ -322,3 +322,33 @@ async fn a_login_that_leads_nowhere_has_one_line_in_the_log() {
         "{line}"
     );
 }
+
+/// Who may watch a ticket may not ask about it without end; and another ticket of the same address goes on.
+#[tokio::test]
+async fn polls_of_one_ticket_are_limited() {
+    let world = World::start().await;
+    for path in ["", "/page", "/qr"] {
+        let mut browser = world.browser();
+        let (page, other) = (
+            browser.open("/").await.login_page(),
+            browser.open("/").await.login_page(),
+        );
+        let asked = format!("/.menshen/tickets/{}{path}", page.ticket);
+        let (mut answered, mut refused) = (0, 0);
+        for _ in 0..100 {
+            let answer = browser.fetch("GET", &asked).await;
+            if answer.status == 200 {
+                answered += 1;
+            } else {
+                assert!(answer.header("retry-after").is_some());
+                answer.refused(429, "rate_limited");
+                refused += 1;
+            }
+        }
+        assert!(answered >= 20 && refused >= 10, "{path}: {answered} and {refused}");
+        browser.status(&other).await.expect(200);
+        // The stream falls back to asking before it is refused.
+        let events = browser.events(&page).await;
+        assert!(matches!(events.answer.status, 200 | 204), "{}", events.answer.head());
+    }
+}

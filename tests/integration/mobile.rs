@@ -243,3 +243,66 @@ async fn the_page_without_a_script_opens_wechat_too() {
     let elsewhere = browser.open(&target).await.expect(200).text();
     assert!(!elsewhere.contains("/link/"));
 }
+
+/// A page that only calls itself a phone's can tell somebody its number together with its code.
+#[tokio::test]
+async fn the_number_that_is_shown_before_wechat_opens_counts_for_the_link_alone() {
+    let world = plan().set("limits.phone_calls_per_person", "100/min").start().await;
+    for (entry, early_counts) in [
+        (Some(1047), false),
+        (Some(1011), false),
+        (Some(1048), false),
+        (Some(1043), false),
+        (Some(1194), true),
+        (Some(1065), true),
+        (Some(1089), true),
+        (None, true),
+    ] {
+        let mut browser = world.browser();
+        let page = loop {
+            // One in ninety pages has both the same.
+            let page = open_as(&mut browser, ANDROID).await;
+            let mut events = browser.events(&page).await;
+            let mut phone = world.phone("lilei");
+            phone.scan(&page.ticket).await.expect(200);
+            let by_code = events.until("scanned").await["number"].as_i64().unwrap();
+            phone.scan_from(&page.ticket, 1194).await.expect(200);
+            if by_code != number(&page) {
+                break page;
+            }
+        };
+        let mut phone = world.phone("lilei");
+        // Before, it was the link: what counts is how it was opened last.
+        let code = phone.login_code();
+        let body = json!({ "scene": page.ticket, "code": code, "entry": entry });
+        let mut shown = phone.call("scan", &body).await.expect(200).json();
+        phone.handle = shown["handle"].as_str().map(str::to_owned);
+        let told = browser.status(&page).await.json()["number"].as_i64().unwrap();
+        assert_eq!(told == number(&page), early_counts, "{entry:?}");
+        if shown.get("site").is_none() {
+            shown = phone.status().await.expect(200).json();
+        }
+        assert!(shown["choices"].as_array().unwrap().contains(&json!(told)), "{shown}");
+        // The same at every look.
+        assert_eq!(browser.status(&page).await.json()["number"], told);
+        assert_eq!(phone.status().await.expect(200).json()["choices"], shown["choices"]);
+        if early_counts {
+            phone.confirm(number(&page)).await.expect(200);
+            continue;
+        }
+        phone.confirm(number(&page)).await.refused(403, "wrong_number");
+        browser.redeem(&page).await.refused(403, "wrong_number");
+    }
+
+    let mut browser = world.browser();
+    let page = open_as(&mut browser, ANDROID).await;
+    let mut events = browser.events(&page).await;
+    let mut phone = world.phone("lilei");
+    phone.scan(&page.ticket).await.expect(200);
+    let told = events.until("scanned").await["number"].as_i64().unwrap();
+    // Opened again, it is what it was.
+    phone.scan_from(&page.ticket, 1089).await.expect(200);
+    assert_eq!(browser.status(&page).await.json()["number"], told);
+    phone.confirm(told).await.expect(200);
+    browser.redeem(&page).await.expect(200);
+}

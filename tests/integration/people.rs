@@ -42,6 +42,36 @@ async fn a_required_number_is_asked_for_once_and_refusing_it_leaves_the_ticket_o
     assert_eq!(world.sandbox.calls(Endpoint::PhoneNumber), 1);
 }
 
+/// Whoever has WeChat can report what they like: it counts where the button was there to fail.
+#[tokio::test]
+async fn a_failure_of_a_button_that_nobody_was_shown_is_not_written_down() {
+    for (policy, written) in [("never", 0), ("required", 2), ("optional", 2)] {
+        let world = World::plan().set("connections.0.phone", policy).start().await;
+        let mut phone = world.phone("lilei");
+        let failures = async || {
+            let failures = world.store().await.phone_failures().await.unwrap();
+            failures.iter().map(|failure| failure.failures).sum::<i64>()
+        };
+        let mut browser = world.browser();
+        let scanned = browser.scanned_by(&mut phone).await;
+        let failed = json!({ "choice": scanned.number, "phone_errno": 112 });
+        phone.confirm_with(&failed).await;
+        let cancelled = json!({ "handle": phone.handle, "phone_errno": 1_400_001 });
+        let mut browser = world.browser();
+        let _scanned = browser.scanned_by(&mut phone).await;
+        // Of the scan before, which is over or has another handle; then of this one.
+        phone.call("cancel", &cancelled).await;
+        let cancelled = json!({ "handle": phone.handle, "phone_errno": 1_400_001 });
+        phone.call("cancel", &cancelled).await.expect(204);
+        phone.call("cancel", &cancelled).await.expect(204);
+        assert_eq!(
+            failures().await,
+            if policy == "required" { written + 1 } else { written },
+            "{policy}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_optional_number_may_be_refused_and_is_asked_for_again_next_time() {
     let world = World::plan().set("connections.0.phone", "optional").start().await;
@@ -316,4 +346,35 @@ async fn a_person_who_was_just_changed_is_served_as_the_new_one_and_not_cut_off(
     for page in 0..20 {
         browser.fetch("GET", &format!("/{page}")).await.expect(200);
     }
+}
+
+/// Whoever only scanned is named, masked; what they look like is nobody's business until they have agreed.
+#[tokio::test]
+async fn a_picture_is_shown_to_the_page_when_its_person_has_confirmed() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    browser.log_in("lilei").await;
+    let id = browser.fetch("GET", "/.menshen/userinfo").await.json()["sub"].clone();
+    let change = UserChange {
+        name: Some(Some("李雷".to_owned())),
+        picture: Some(Some("https://pictures.test/lilei.png".to_owned())),
+        ..UserChange::default()
+    };
+    let store = world.store().await;
+    let now = world.clock.now();
+    assert!(store.update_user(id.as_str().unwrap(), &change, now).await.unwrap());
+
+    let mut other = world.browser();
+    let page = other.open("/").await.login_page();
+    let mut events = other.events(&page).await;
+    let mut phone = world.phone("lilei");
+    phone.scan(&page.ticket).await.expect(200);
+    let scanned = events.until("scanned").await;
+    assert_eq!(scanned["user"], json!({ "name": "李*" }));
+    phone.confirm(scanned["number"].as_i64().unwrap()).await.expect(200);
+    let confirmed = events.until("confirmed").await;
+    assert_eq!(
+        confirmed["user"],
+        json!({ "name": "李*", "picture": "https://pictures.test/lilei.png" })
+    );
 }

@@ -1,5 +1,7 @@
 //! One session at `public_url` for every host.
 
+use serde_json::json;
+
 use crate::support::browser::Cookie;
 use crate::support::world::{PUBLIC_HOST, Plan, SITE};
 use crate::support::{Answer, Browser, World};
@@ -379,4 +381,21 @@ async fn a_login_that_cannot_be_handed_on_at_once_is_not_lost() {
     assert_eq!(target, "https://wiki.test/a");
     store.execute("ALTER TABLE handoffs_gone RENAME TO handoffs").await;
     assert!(visitor.follow(&target).await.expect(200).is_of_upstream());
+}
+
+/// However long the address is: the phone names the host that asks, not the one that the code is shown at.
+#[tokio::test]
+async fn the_phone_is_told_which_host_asks_behind_a_long_address() {
+    let world = two_sites().await;
+    for page in ["short".to_owned(), "x".repeat(2_050)] {
+        let mut browser = world.browser_at(PUBLIC_HOST);
+        let asked = format!("/.menshen/login?rd=handoff:{}:https://wiki.test/{page}", "A".repeat(43));
+        let shown_at = browser.open(&asked).await.expect(200).login_page();
+        assert_eq!(shown_at.config["hand_back_rd"] == true, page.len() > 2_000);
+        let mut phone = world.phone("lilei");
+        let events = browser.events(&shown_at).await;
+        let shown = phone.scan(&shown_at.ticket).await.expect(200).json();
+        assert_eq!(shown["site"], json!({ "name": "Wiki", "host": SITE }));
+        drop(events);
+    }
 }

@@ -63,7 +63,7 @@ class MenshenLogin(private val site: String, private val connection: String, pri
             .put("connection", connection)
             .put("code_challenge", challenge)
             .put("code_challenge_method", "S256")
-        val (status, created) = post("tickets", asked)
+        val (status, created, _) = post("tickets", asked)
         if (status != 201) throw refusal(created)
         // Kept, because Android may end this process while WeChat is in front.
         kept["ticket"] = created.getString("id")
@@ -86,11 +86,11 @@ class MenshenLogin(private val site: String, private val connection: String, pri
         var seen = "pending"
         var failures = 0
         while (true) {
-            val (status, answer) = try {
+            val (status, answer, pause) = try {
                 post("tickets/$ticket/redeem?wait=20&seen=$seen", proof)
             } catch (_: IOException) {
                 // The system cuts connections of what is not in front. That says nothing about the login.
-                503 to JSONObject()
+                Answer(503, JSONObject(), 0)
             }
             when {
                 status == 202 -> {
@@ -101,7 +101,7 @@ class MenshenLogin(private val site: String, private val connection: String, pri
                     forgetTicket()
                     return keep(answer)
                 }
-                status == 429 || status >= 500 -> delay(backOff(failures++))
+                status == 429 || status >= 500 -> delay(maxOf(pause * 1_000, backOff(failures++)))
                 else -> {
                     forgetTicket()
                     throw refusal(answer)
@@ -115,7 +115,7 @@ class MenshenLogin(private val site: String, private val connection: String, pri
         access?.takeIf { System.currentTimeMillis() < accessEnds }?.let { return it }
         val refresh = kept["refresh"] ?: return null
         // One call at a time: a refresh token that comes twice ends the whole session (RFC 9700 §4.14.2).
-        val (status, answer) = post("token", JSONObject().put("refresh_token", refresh))
+        val (status, answer, _) = post("token", JSONObject().put("refresh_token", refresh))
         when {
             status == 200 -> keep(answer)
             status == 401 -> {
@@ -139,7 +139,10 @@ class MenshenLogin(private val site: String, private val connection: String, pri
         kept["verifier"] = null
     }
 
-    private suspend fun post(path: String, body: JSONObject): Pair<Int, JSONObject> = withContext(Dispatchers.IO) {
+    /** `pause`: seconds of `Retry-After`. */
+    private data class Answer(val status: Int, val body: JSONObject, val pause: Long)
+
+    private suspend fun post(path: String, body: JSONObject): Answer = withContext(Dispatchers.IO) {
         val connection = URL("$site/.menshen/app/$path").openConnection() as HttpURLConnection
         try {
             connection.requestMethod = "POST"
@@ -152,7 +155,8 @@ class MenshenLogin(private val site: String, private val connection: String, pri
             val status = connection.responseCode
             val stream = if (status < 400) connection.inputStream else connection.errorStream
             val text = stream?.use { it.readBytes().decodeToString() }.orEmpty()
-            status to (runCatching { JSONObject(text) }.getOrDefault(JSONObject()))
+            val pause = connection.getHeaderField("Retry-After")?.toLongOrNull() ?: 0
+            Answer(status, runCatching { JSONObject(text) }.getOrDefault(JSONObject()), pause.coerceIn(0, 60))
         } finally {
             connection.disconnect()
         }

@@ -54,7 +54,7 @@ actor MenshenLogin {
         guard status == errSecSuccess else { throw Refused(code: "no_randomness", message: "") }
         let verifier = base64url(random)
         let challenge = base64url(Data(SHA256.hash(data: Data(verifier.utf8))))
-        let (code, body) = try await post(
+        let (code, body, _) = try await post(
             "tickets",
             ["connection": connection, "code_challenge": challenge, "code_challenge_method": "S256"])
         guard code == 201 else { throw refusal(body) }
@@ -88,9 +88,9 @@ actor MenshenLogin {
         while true {
             try Task.checkCancellation()
             // iOS cuts the connections of what it puts to sleep. That says nothing about the login.
-            let (code, body) =
+            let (code, body, wait) =
                 (try? await post("tickets/\(ticket)/redeem?wait=20&seen=\(seen)", ["code_verifier": verifier]))
-                ?? (503, Data())
+                ?? (503, Data(), 0)
             switch code {
             case 202:
                 failures = 0
@@ -99,7 +99,7 @@ actor MenshenLogin {
                 forgetTicket()
                 return try keep(body)
             case 429, 500...:
-                let pause = pow(2, Double(min(failures, 4))) + .random(in: 0...0.5)
+                let pause = max(wait, pow(2, Double(min(failures, 4))) + .random(in: 0...0.5))
                 failures += 1
                 try await Task.sleep(nanoseconds: UInt64(pause * 1e9))
             default:
@@ -122,7 +122,7 @@ actor MenshenLogin {
 
     private func refresh() async throws -> String? {
         guard let refresh = Safe.get("refresh") else { return nil }
-        let (code, body) = try await post("token", ["refresh_token": refresh])
+        let (code, body, _) = try await post("token", ["refresh_token": refresh])
         switch code {
         case 200:
             try keep(body)
@@ -147,7 +147,8 @@ actor MenshenLogin {
         Safe.set("verifier", nil)
     }
 
-    private func post(_ path: String, _ fields: [String: String]) async throws -> (Int, Data) {
+    /// Status, body, and the seconds of `Retry-After`.
+    private func post(_ path: String, _ fields: [String: String]) async throws -> (Int, Data, Double) {
         guard let url = URL(string: "/.menshen/app/\(path)", relativeTo: site) else {
             throw Refused(code: "bad_request", message: path)
         }
@@ -156,7 +157,9 @@ actor MenshenLogin {
         request.setValue("application/json", forHTTPHeaderField: "Content-Type")
         request.httpBody = try JSONEncoder().encode(fields)
         let (body, response) = try await URLSession.shared.data(for: request)
-        return ((response as? HTTPURLResponse)?.statusCode ?? 503, body)
+        guard let response = response as? HTTPURLResponse else { return (503, body, 0) }
+        let wait = response.value(forHTTPHeaderField: "Retry-After").flatMap(Double.init) ?? 0
+        return (response.statusCode, body, min(max(wait, 0), 60))
     }
 
     private func refusal(_ body: Data) -> Refused {

@@ -505,6 +505,14 @@ test("a code out of a picture comes with a warning, a number of somebody else wi
   says(phone, texts.phoneTaken);
 });
 
+test("an unusual start comes with a warning, and so does one that this mini program does not know", async () => {
+  for (const warning of ["unusual", "made_later"]) {
+    gateway = new ScriptedGateway({ warning });
+    const phone = await scanned({ entry: 1043 });
+    says(phone, texts.unusual);
+  }
+});
+
 test("an application is told of, and gone back to", async () => {
   const device = { ...OFFER.browser.device, kind: "application", text: "an application on this phone · Android" };
   const launched = { ...OFFER, browser: { ...OFFER.browser, device }, app_parameter: "for-the-app" };

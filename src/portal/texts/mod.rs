@@ -21,7 +21,7 @@ mod zh_tw;
 
 pub use fill::{Slot, fill};
 pub use negotiate::negotiate;
-pub use phone::{application, same_network, terminal};
+pub use phone::{application, every_site, same_network, terminal};
 pub use popup::{PopupTexts, popup};
 pub use redirect::{RedirectProblem, frame_detail, frame_title};
 

@@ -31,3 +31,13 @@ pub fn same_network(locale: Locale) -> &'static str {
         Locale::Ja => "このスマートフォンと同じネットワーク",
     }
 }
+
+/// What a program asks for whose token is good at every site of this installation.
+pub fn every_site(locale: Locale, title: &str) -> String {
+    match locale {
+        Locale::ZhCn => format!("{title}：所有网站"),
+        Locale::ZhTw => format!("{title}：所有網站"),
+        Locale::En => format!("{title}: every site"),
+        Locale::Ja => format!("{title}：すべてのサイト"),
+    }
+}

@@ -160,7 +160,7 @@ const SCREENS = {
     return [
       heading(phone, actions, text, site),
       phone.offer.purpose?.text && make("p.warning", { role: "note" }, icon("warning"), phone.offer.purpose.text),
-      warning && make("p.warning", { role: "alert" }, icon("warning"), text[`${warning}_warning`] ?? warning),
+      warning && make("p.warning", { role: "alert" }, icon("warning"), text[`${warning}_warning`] ?? text.unusual_warning),
       facts(phone, browser, text),
       notice(phone, text),
       Array.isArray(choices) && choices.length

@@ -66,7 +66,15 @@ pub fn check_answer(request: &Request, answer: &Answer, secrets: &[String]) {
         for (name, part) in [
             ("content-security-policy", "default-src 'none'"),
             ("x-frame-options", "DENY"),
-            ("referrer-policy", "same-origin"),
+            // A window of its own says its origin, and no more, where it leads to another host.
+            (
+                "referrer-policy",
+                if answer.header("cross-origin-opener-policy") == Some("unsafe-none") {
+                    "strict-origin-when-cross-origin"
+                } else {
+                    "same-origin"
+                },
+            ),
         ] {
             let value = answer.header(name).unwrap_or_default();
             assert!(value.contains(part), "{name}: {value}");

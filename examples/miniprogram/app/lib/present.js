@@ -50,7 +50,8 @@ function number({ choices = [], number_entry: entry, warning }, { texts, where }
     // Read out digit by digit.
     choices: choices.map((value) => ({ value, spoken: fill(texts.choice, { digits: [...String(value)].join(" ") }) })),
     hint: texts.hint,
-    warning: warning === "picture" ? texts.picture : "",
+    // One that is newer than this mini program is said in general words.
+    warning: warning ? (warning === "picture" ? texts.picture : texts.unusual) : "",
   };
 }
 

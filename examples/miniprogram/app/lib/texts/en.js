@@ -38,6 +38,7 @@ module.exports = {
   time: "Time",
   newcomer: "Your WeChat signs in here for the first time.",
   picture: "This code was read from a picture. If somebody sent it to you, do not go on.",
+  unusual: "This was opened in an unusual way. Go on only if you scanned the code on your own screen yourself.",
   choose: "Which number does {where} show?",
   type: "Type the two digits that {where} shows",
   hint: "No number there, or not a sign-in of yours? Then do not go on.",
