@@ -161,15 +161,16 @@ impl Portal {
 
     /// Answers a request below the prefix.
     pub async fn answer(&self, context: RequestContext, mut request: Request<Body>) -> Response<Body> {
-        let style = style(&request);
         let headers = request.headers().clone();
         let uri = request.uri().clone();
+        let is_push = push::is_push(uri.path());
+        let style = if is_push { Style::Json } else { style(&request) };
         request.extensions_mut().insert(context.clone());
         let response = match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        match response.extensions().get::<Problem>() {
+        let mut response = match response.extensions().get::<Problem>() {
             Some(problem) => self
                 .inner
                 .refuse(&context, &headers, style, problem, context::target(&uri)),
@@ -180,7 +181,11 @@ impl Portal {
                 self.inner.refuse(&context, &headers, style, &problem, target)
             }
             None => self.inner.finish(&context, response),
+        };
+        if is_push {
+            push::disarm(&mut response);
         }
+        response
     }
 }
 

@@ -245,9 +245,8 @@ impl Inner {
             None => (text(NOTHING.to_owned()), "unhandled"),
             Some(Ok(relayed)) => {
                 let mut response = Response::new(Body::from(relayed.body));
-                if let Some(content_type) = relayed.content_type {
-                    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-                }
+                let content_type = HeaderValue::from_static(harmless(relayed.content_type.as_ref()));
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
                 (response, "relayed")
             }
             Some(Err(fault)) => {
@@ -257,6 +256,32 @@ impl Inner {
         };
         self.login.metrics.pushed(&connection.id, result);
         response
+    }
+}
+
+/// Whether messages come in at this path.
+pub(super) fn is_push(path: &str) -> bool {
+    let below = path.strip_prefix("/.menshen/connections/");
+    below
+        .and_then(|below| below.split_once('/'))
+        .is_some_and(|(_, rest)| rest == "push")
+}
+
+/// Makes of an answer something that a browser shows and never runs. WeChat reads every answer, but whoever has seen a
+/// signed message can have a browser send it once more, and what comes back is shown in `public_url`'s origin.
+pub(super) fn disarm(response: &mut Response<Body>) {
+    let policy = HeaderValue::from_static("default-src 'none'; sandbox; frame-ancestors 'none'");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+}
+
+/// The type of a relay's answer, as far as WeChat cares.
+fn harmless(said: Option<&HeaderValue>) -> &'static str {
+    let said = said.and_then(|said| said.to_str().ok()).unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("text/xml") {
+        "text/xml"
+    } else {
+        "text/plain; charset=utf-8"
     }
 }
 

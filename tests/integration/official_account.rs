@@ -13,7 +13,7 @@ use crate::support::postgres::Postgres;
 use crate::support::upstream::{Upstream, answer as bytes_of};
 use crate::support::wire::Request;
 use crate::support::world::{PUBLIC_HOST, Plan, SITE};
-use crate::support::{Browser, World, browser::LoginPage};
+use crate::support::{Answer, Browser, World, browser::LoginPage};
 
 const ID: &str = "follow";
 const TOKEN: &str = "MenshenSandboxToken01";
@@ -614,6 +614,57 @@ async fn a_relay_that_fails_is_answered_for() {
     scan(&world, "lilei", &page.ticket).await;
     let push = act(&world, "lilei", AccountAct::Say("hello"));
     assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+}
+
+/// Whoever has seen a signed message can have a browser send it: the answer is shown at `public_url`'s origin.
+#[tokio::test]
+async fn what_a_relay_answers_is_nothing_that_a_browser_runs() {
+    const SCRIPT: &str = "<x><script xmlns=\"http://www.w3.org/1999/xhtml\">alert(1)</script></x>";
+    let relay = Upstream::start().await;
+    let more = format!("relay_url = \"http://{}/\"\n", relay.address());
+    let world = plan(PushMode::Safe, &more).start().await;
+    let (page, _events) = opened(&mut world.browser()).await;
+    scan(&world, "lilei", &page.ticket).await;
+    let push = act(&world, "lilei", AccountAct::Say("hello"));
+    for (said, sent) in [
+        (Some("text/xml"), "text/xml"),
+        (Some("Text/XML ;charset=gbk"), "text/xml"),
+        (Some("application/xml"), "text/plain; charset=utf-8"),
+        (Some("application/xhtml+xml"), "text/plain; charset=utf-8"),
+        (Some("image/svg+xml"), "text/plain; charset=utf-8"),
+        (Some("text/html"), "text/plain; charset=utf-8"),
+        (Some("text/xmlish"), "text/plain; charset=utf-8"),
+        (None, "text/plain; charset=utf-8"),
+    ] {
+        let types: Vec<_> = said.map(|said| ("Content-Type", said)).into_iter().collect();
+        relay.respond(bytes_of(200, &types, SCRIPT));
+        let attempt = push.attempt(world.sandbox.now());
+        let answer = world.send(&pushed(&world, &attempt)).await.expect(200);
+        assert_eq!(answer.header("content-type"), Some(sent), "{said:?}");
+        assert_harmless(&answer);
+        assert_eq!(answer.text(), SCRIPT);
+    }
+    // What Menshen says itself is no page either.
+    let scanned = act(&world, "lilei", AccountAct::Scan(&page.ticket)).attempt(world.sandbox.now());
+    assert_harmless(&world.send(&pushed(&world, &scanned)).await.expect(200));
+    let forged = Attempt {
+        query: scanned.query.replacen("msg_signature=", "msg_signature=0", 1),
+        body: scanned.body,
+    };
+    let mut navigated = pushed(&world, &forged).without("Accept").header("Accept", "text/html");
+    navigated = navigated.header("Sec-Fetch-Mode", "navigate");
+    assert_harmless(&world.send(&navigated).await.refused(403, "forbidden"));
+}
+
+#[track_caller]
+fn assert_harmless(answer: &Answer) {
+    assert_eq!(
+        answer.header("content-security-policy"),
+        Some("default-src 'none'; sandbox; frame-ancestors 'none'"),
+        "{}",
+        answer.head()
+    );
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
 }
 
 /// WeChat hangs up after five seconds.
