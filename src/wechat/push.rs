@@ -72,7 +72,10 @@ pub enum PushFault {
     /// Signed more than five minutes ago, or in the future.
     #[error("its time is {0} s away from this machine's clock")]
     Time(i64),
-    /// Plain where encrypted messages are expected, or the other way round.
+    /// Where a signed envelope is expected, there is none.
+    #[error("it holds nothing that is signed")]
+    Unsigned,
+    /// Plain where encrypted messages are expected, or the other way round; signed.
     #[error("its mode is not the configured one: compare push_mode with the account's server settings")]
     Mode,
     /// Signed, and yet it does not decrypt.
@@ -87,9 +90,9 @@ pub enum PushFault {
 }
 
 impl PushFault {
-    /// Whether nothing shows that it comes from WeChat.
+    /// Whether nothing shows that it comes from WeChat. Everything else came under a signature of this moment.
     pub fn is_forged(self) -> bool {
-        matches!(self, Self::Signature | Self::Time(_))
+        matches!(self, Self::Signature | Self::Time(_) | Self::Unsigned)
     }
 }
 
@@ -137,12 +140,14 @@ impl PushDoor {
     /// [`PushFault`].
     pub fn open(&self, query: PushQuery<'_>, body: &[u8], now: i64) -> Result<PushMessage, PushFault> {
         let encrypted = query.encrypt_type == Some("aes");
-        let body = std::str::from_utf8(body).map_err(|_| PushFault::Xml(XmlFault::Malformed));
+        let body = std::str::from_utf8(body);
         let message = match (&self.crypto, encrypted) {
             (Some(crypto), true) => {
-                // The envelope is read before its signature can be checked: it is part of what is signed.
-                let envelope = Fields::read(body?)?;
-                let ciphertext = envelope.get("Encrypt").ok_or(PushFault::Mode)?;
+                // The envelope is read before its signature can be checked: it is part of what is signed. So whatever is
+                // wrong with it is anybody's.
+                let body = body.map_err(|_| PushFault::Unsigned)?;
+                let envelope = Fields::read(body).map_err(|_| PushFault::Unsigned)?;
+                let ciphertext = envelope.get("Encrypt").ok_or(PushFault::Unsigned)?;
                 let signature = query.msg_signature.unwrap_or_default();
                 self.check(signature, &[query.timestamp, query.nonce, ciphertext])?;
                 check_time(query.timestamp, now)?;
@@ -151,11 +156,12 @@ impl PushDoor {
             (None, false) => {
                 self.check(query.signature, &[query.timestamp, query.nonce])?;
                 check_time(query.timestamp, now)?;
-                body?.to_owned()
+                body.map_err(|_| XmlFault::Malformed)?.to_owned()
             }
             // Whoever signs it is told by the log; a stranger learns nothing about the mode.
             _ => {
                 self.check(query.signature, &[query.timestamp, query.nonce])?;
+                check_time(query.timestamp, now)?;
                 return Err(PushFault::Mode);
             }
         };

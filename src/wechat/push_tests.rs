@@ -198,11 +198,34 @@ fn plain_messages_are_taken_where_they_are_configured_and_nowhere_else() {
         msg_signature: Some(&signature),
         ..plain
     };
-    assert_eq!(encrypted.open(said, body.as_bytes(), NOW), Err(PushFault::Mode));
+    assert_eq!(encrypted.open(said, body.as_bytes(), NOW), Err(PushFault::Unsigned));
     assert_eq!(
         door(PushMode::Plain).open(said, body.as_bytes(), NOW),
         Err(PushFault::Mode)
     );
+}
+
+#[test]
+fn what_is_wrong_before_a_signature_of_this_moment_is_forged_and_after_it_is_the_operators() {
+    let (vector, long) = (vector("gen_scan_str"), format!("<xml>{}</xml>", "x".repeat(60 << 10)));
+    let bodies = ["", "<a", "<xml/>", "<!DOCTYPE x><xml/>", "\u{0}", &long];
+    let unsigned = PushQuery {
+        encrypt_type: Some("aes"),
+        ..PushQuery::default()
+    };
+    for mode in [PushMode::Safe, PushMode::Compatible, PushMode::Plain] {
+        for query in [query(&vector), unsigned, PushQuery::default()] {
+            for body in bodies {
+                let fault = door(mode).open(query, body.as_bytes(), NOW + 400).unwrap_err();
+                assert!(fault.is_forged(), "{mode:?} {query:?} {fault}");
+            }
+        }
+        let fault = door(mode).open(unsigned, &[0xff], NOW).unwrap_err();
+        assert!(fault.is_forged(), "{mode:?} {fault}");
+    }
+    for body in bodies {
+        assert!(!open_plain(body).unwrap_err().is_forged(), "{body:.20}");
+    }
 }
 
 #[test]

@@ -355,6 +355,45 @@ async fn whoever_guesses_signatures_is_slowed_down_and_wechat_is_not() {
 }
 
 #[tokio::test]
+async fn what_nobody_signed_counts_as_a_guess_whatever_is_wrong_with_it() {
+    let long = format!("<xml>{}</xml>", "x".repeat(60 * 1024));
+    let bodies = ["", "<a", "<xml/>", "<!DOCTYPE x [<!ENTITY a \"b\">]><xml/>", &long];
+    for mode in [PushMode::Safe, PushMode::Compatible, PushMode::Plain] {
+        for body in bodies {
+            let world = plan(mode, "").set("limits.phone_calls", "20/min").start().await;
+            let encrypted = "&encrypt_type=aes&msg_signature=0";
+            for query in [
+                "signature=0&timestamp=1&nonce=1".to_owned(),
+                format!("signature=0{encrypted}"),
+            ] {
+                let unsigned = Attempt {
+                    query,
+                    body: body.to_owned(),
+                };
+                world.send(&pushed(&world, &unsigned)).await.refused(403, "forbidden");
+            }
+            let unsigned = Attempt {
+                query: format!("signature=0{encrypted}"),
+                body: body.to_owned(),
+            };
+            world
+                .send(&pushed(&world, &unsigned))
+                .await
+                .refused(429, "rate_limited");
+            let counted = world.gateway().status().metrics().unwrap();
+            assert!(
+                counted.contains("menshen_push_messages_total{connection=\"follow\",result=\"forged\"} 3"),
+                "{mode:?} {body:.20}: {counted}"
+            );
+            assert!(
+                !counted.contains("result=\"unreadable\""),
+                "{mode:?} {body:.20}: {counted}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_same_message_again_gets_the_same_answer_and_changes_nothing() {
     let world = world().await;
     let mut browser = world.browser();
