@@ -42,7 +42,7 @@ pub use endpoint::{CallResult, Endpoint, Observer};
 pub use error::{BadAnswer, Outcome, Refusal, TransportFailure, WatermarkFault, WechatError};
 pub use message_crypto::{BadAesKey, MessageCrypto, NotEncrypted, Undecipherable};
 pub use mini_program::{LoginIdentity, MiniProgram};
-pub use oauth::{Person, Profile};
+pub use oauth::{Person, Profile, check_oauth_code};
 pub use official_account::OfficialAccount;
 pub use open_link::{LinkKind, LinkRequest, OpenLink};
 pub use phone::{PhoneNumber, PhoneNumberError};
