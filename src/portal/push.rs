@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::config::settings::{Connection, ConnectionKind, Locale};
 use crate::login::error::LoginError;
-use crate::login::official_account::{Asked, MessageScan, OfficialAccountDesk};
+use crate::login::official_account::{Asked, MessageScan, OfficialAccountDesk, UnderSignature};
 use crate::login::scene::Scene;
 use crate::portal::Inner;
 use crate::portal::code::Code;
@@ -57,7 +57,8 @@ impl Params {
     }
 }
 
-/// `GET`: WeChat asks whether the address is the account's, and reads its echo. It changes nothing.
+/// `GET`: WeChat asks whether the address is the account's, and reads its echo. In plain mode its signature would sign a
+/// message as well, and is remembered as a question's.
 pub(super) async fn handshake(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
@@ -73,6 +74,16 @@ pub(super) async fn handshake(
         .echostr
         .filter(|echo| echo.len() <= LONGEST_ECHO)
         .ok_or(Code::BadRequest)?;
+    let deadline = Instant::now() + BUDGET;
+    portal
+        .admit_once(
+            connection,
+            account,
+            &params.signature,
+            UnderSignature::Question,
+            deadline,
+        )
+        .await?;
     portal.login.metrics.pushed(&connection.id, "handshake");
     Ok(text(echo))
 }
@@ -93,20 +104,10 @@ pub(super) async fn receive(
         Ok(message) => message,
         Err(fault) => return Err(portal.refuse_push(&context, connection, fault)),
     };
-    if account.door.is_plain() {
-        let admitted = portal
-            .login
-            .admit_plain(connection, &params.timestamp, &params.nonce, &body);
-        let admitted = timeout_at(deadline, admitted).await;
-        if !admitted.map_err(|_| Problem::new(Code::StoreUnavailable))?? {
-            warn!(
-                connection = connection.id,
-                "a plain message under the signature of another one: refused"
-            );
-            portal.login.metrics.pushed(&connection.id, "replayed");
-            return Err(Code::Forbidden.into());
-        }
-    }
+    let under_it = UnderSignature::Message(&body);
+    portal
+        .admit_once(connection, account, &params.signature, under_it, deadline)
+        .await?;
     let scan = MessageScan {
         openid: &message.from,
         created_at: message.created_at,
@@ -149,6 +150,31 @@ impl Inner {
         }
         let found = self.settings.connection(id).zip(self.login.accounts.get(id));
         found.ok_or_else(|| Code::NotFound.into())
+    }
+
+    /// Refuses what came under the plain signature of something else.
+    async fn admit_once(
+        &self,
+        connection: &Connection,
+        account: &OfficialAccountDesk,
+        signature: &str,
+        under_it: UnderSignature<'_>,
+        deadline: Instant,
+    ) -> Result<(), Problem> {
+        if !account.door.is_plain() {
+            return Ok(());
+        }
+        let admitted = self.login.admit_plain(connection, signature, under_it);
+        let admitted = timeout_at(deadline, admitted).await;
+        if admitted.map_err(|_| Problem::new(Code::StoreUnavailable))?? {
+            return Ok(());
+        }
+        warn!(
+            connection = connection.id,
+            "a plain message under the signature of another one: refused"
+        );
+        self.login.metrics.pushed(&connection.id, "replayed");
+        Err(Code::Forbidden.into())
     }
 
     /// Whoever is not WeChat is told nothing else; the log says what an operator would look for.

@@ -69,7 +69,7 @@ pub enum PushFault {
     /// Not signed with the account's token.
     #[error("the signature is wrong: compare token with the account's server settings")]
     Signature,
-    /// Signed more than five minutes ago, or in the future.
+    /// Signed more than five minutes ago, or in the future; the farthest where no time is written.
     #[error("its time is {0} s away from this machine's clock")]
     Time(i64),
     /// Where a signed envelope is expected, there is none.
@@ -261,9 +261,13 @@ impl PushKind {
     }
 }
 
-/// Refuses what was signed too long ago, or too far ahead.
+/// Refuses what was signed too long ago, or too far ahead. The parts of a signature have no limits between them: a time
+/// in another spelling may be another number's digits.
 fn check_time(timestamp: &str, now: i64) -> Result<(), PushFault> {
     let signed: i64 = timestamp.parse().map_err(|_| PushFault::Time(i64::MAX))?;
+    if signed.to_string() != timestamp {
+        return Err(PushFault::Time(i64::MAX));
+    }
     match signed.saturating_sub(now) {
         apart if apart.saturating_abs() <= WINDOW => Ok(()),
         apart => Err(PushFault::Time(apart)),

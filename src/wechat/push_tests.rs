@@ -229,6 +229,27 @@ fn what_is_wrong_before_a_signature_of_this_moment_is_forged_and_after_it_is_the
 }
 
 #[test]
+fn a_time_has_one_spelling() {
+    let door = door(PushMode::Plain);
+    for time in [NOW.to_string(), format!("+{NOW}"), format!("0{NOW}"), format!(" {NOW}")] {
+        let signature = door.sign_handshake(&time, "1");
+        let query = PushQuery {
+            signature: &signature,
+            timestamp: &time,
+            nonce: "1",
+            ..PushQuery::default()
+        };
+        let good = time == NOW.to_string();
+        assert_eq!(door.check_handshake(query, NOW).is_ok(), good, "{time}");
+        assert_eq!(
+            door.open(query, event("SCAN", "x").as_bytes(), NOW).is_ok(),
+            good,
+            "{time}"
+        );
+    }
+}
+
+#[test]
 fn the_prefix_of_a_scene_is_taken_off_once_and_case_does_not_matter() {
     let scan = |scene: &str, new_follower| PushKind::Scan {
         scene: scene.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use menshen::sandbox::{
     AccountAct, Attempt, Effect, Endpoint, Fault, Push, PushMode, PushReply, PushSettings, SERVICE_APP,
 };
@@ -913,6 +914,65 @@ async fn a_plain_signature_is_good_for_one_message() {
     };
     world.send(&pushed(&world, &forged)).await.refused(403, "forbidden");
     assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+
+    // Nor does the signature of the question for the address sign a message, and it is a question as often as asked.
+    let asked = handshake(&world, world.sandbox.now(), "4242");
+    for _ in 0..2 {
+        assert_eq!(world.send(&asked.0).await.expect(200).text(), "echo");
+    }
+    let other = act(&world, "hanmeimei", AccountAct::Scan(&page.ticket));
+    let signed_otherwise = Attempt {
+        query: asked.1,
+        body: other.xml.clone(),
+    };
+    world
+        .send(&pushed(&world, &signed_otherwise))
+        .await
+        .refused(403, "forbidden");
+
+    // The parts are signed without their limits: "01230" before "17…" is "0123" before "017…" as well.
+    let (first, now) = (act(&world, "lilei", AccountAct::Say("hello")), world.sandbox.now());
+    let with = |timestamp: String, nonce: &str, xml: &str| Attempt {
+        query: format!(
+            "signature={}&timestamp={timestamp}&nonce={nonce}",
+            signature(&[TOKEN, &now.to_string(), "01230"])
+        ),
+        body: xml.to_owned(),
+    };
+    let whole = with(now.to_string(), "01230", &first.xml);
+    world.send(&pushed(&world, &whole)).await.expect(200);
+    for (timestamp, nonce) in [(format!("0{now}"), "0123"), (now.to_string(), "01230")] {
+        let shifted = with(timestamp, nonce, &other.xml);
+        world.send(&pushed(&world, &shifted)).await.refused(403, "forbidden");
+    }
+    // Nor is a time written in another way the same time.
+    let written = format!("%2B{now}");
+    let plus = Attempt {
+        query: format!(
+            "signature={}&timestamp={written}&nonce=7",
+            signature(&[TOKEN, &format!("+{now}"), "7"])
+        ),
+        body: other.xml,
+    };
+    world.send(&pushed(&world, &plus)).await.refused(403, "forbidden");
+    assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+}
+
+/// WeChat's signature: SHA-1 of the sorted parts.
+fn signature(parts: &[&str]) -> String {
+    let mut parts = parts.to_vec();
+    parts.sort_unstable();
+    let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, parts.concat().as_bytes());
+    sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// WeChat's question whether the address is the account's, and its query without the echo.
+fn handshake(world: &World, now: u64, nonce: &str) -> (Request, String) {
+    let signed = signature(&[TOKEN, &now.to_string(), nonce]);
+    let query = format!("signature={signed}&timestamp={now}&nonce={nonce}");
+    let request = Request::new("GET", &format!("/.menshen/connections/{ID}/push?{query}&echostr=echo"))
+        .header("Host", &world.authority(PUBLIC_HOST));
+    (request, query)
 }
 
 #[tokio::test]
