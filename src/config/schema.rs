@@ -251,6 +251,7 @@ pub const LOGIN: &[Key] = &[
 /// `[limits]`
 pub const LIMITS: &[Key] = &[
     is("login_pages", "rate", "\"600/min\""),
+    is("account_codes", "rate", "\"30/min\""),
     is("phone_calls", "rate", "\"1200/min\""),
     is("phone_calls_per_person", "rate", "\"30/min\""),
     is("waiting_streams", "number", "500"),

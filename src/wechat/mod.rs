@@ -15,6 +15,7 @@
 mod access_token;
 mod answer;
 mod breaker;
+mod call_budget;
 mod clock;
 mod codes;
 mod endpoint;

@@ -859,6 +859,119 @@ async fn a_code_is_asked_for_when_its_tab_is_shown_and_once_per_ticket() {
         .refused(404, "not_found");
 }
 
+/// A page of the site as a browser behind this address opens it.
+async fn open_from(world: &World, address: &str, target: &str) -> Answer {
+    let request = world
+        .browser()
+        .navigation("GET", target)
+        .header("Sec-Fetch-Site", "none");
+    let request = request.without("X-Forwarded-For").header("X-Forwarded-For", address);
+    world.send(&request).await
+}
+
+/// WeChat makes 100,000 codes a day for an account, and whoever opens a page need not be anybody.
+#[tokio::test]
+async fn whoever_opens_pages_in_a_loop_leaves_the_account_codes_and_everybody_another_way_in() {
+    let world = of(World::plan_https(), PushMode::Safe, "")
+        .set("sites.0.connections", vec![ID, "staff"])
+        .start()
+        .await;
+    let (world, began) = (&world, Instant::now());
+    let (mut served, mut refused) = (0, 0);
+    for round in 0..30 {
+        let page = |place: u8| async move {
+            let answer = open_from(world, &format!("203.0.{round}.{place}"), "/reports").await;
+            let text = answer.expect(401).text();
+            assert!(
+                text.contains("connection=follow") && text.contains("connection=staff"),
+                "the tabs"
+            );
+            text.contains("No code can be had for Account at the moment.")
+        };
+        for without in futures_util::future::join_all((0..20).map(page)).await {
+            assert!(round > 0 || !without, "the first are served");
+            *(if without { &mut refused } else { &mut served }) += 1;
+        }
+    }
+    let calls = world.sandbox.calls(Endpoint::AccountCode);
+    let most = 302 + began.elapsed().as_secs() * 2;
+    assert_eq!(calls, served);
+    assert!((300..=most).contains(&calls), "{calls}, and at most {most}");
+    assert!(refused >= 600_u64.saturating_sub(most), "{refused}");
+
+    // The script of a page is told when to ask again, and so is a browser that knows no other way.
+    let renew = |place: u8| async move {
+        let body = json!({ "connection": ID, "rd": "/" });
+        let request = world.browser().script("POST", "/.menshen/tickets").json(&body);
+        let request = request.without("X-Forwarded-For");
+        world
+            .send(&request.header("X-Forwarded-For", &format!("192.0.2.{place}")))
+            .await
+    };
+    let answers = futures_util::future::join_all((0..40).map(renew)).await;
+    let refused: Vec<_> = answers.into_iter().filter(|answer| answer.status != 201).collect();
+    assert!(!refused.is_empty());
+    for answer in refused {
+        let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=5).contains(&after), "{after}");
+        answer.refused(429, "rate_limited");
+    }
+}
+
+#[tokio::test]
+async fn one_address_gets_so_many_codes_of_the_account_and_another_its_own() {
+    let world = of(World::plan_https(), PushMode::Safe, "")
+        .set("limits.account_codes", "3/min")
+        .start()
+        .await;
+    for _ in 0..3 {
+        open_from(&world, "203.0.113.7", "/reports").await.expect(401);
+    }
+    // There is no other way into this site.
+    let refused = open_from(&world, "203.0.113.7", "/reports").await.refused_page(429);
+    let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=20).contains(&after), "{after}");
+    open_from(&world, "203.0.113.8", "/reports").await.expect(401);
+    assert_eq!(world.sandbox.calls(Endpoint::AccountCode), 4);
+}
+
+/// WeChat refuses one account, and is not asked in vain for the others.
+#[tokio::test]
+async fn a_connection_that_gives_no_code_leaves_the_others_on_the_page() {
+    let world = plan(PushMode::Safe, "")
+        .set("sites.0.connections", vec![ID, "staff"])
+        .set("branding.locale", "auto")
+        .wechat(|config| {
+            let account = config.apps.iter_mut().find(|app| app.app_id.as_str() == SERVICE_APP);
+            account.unwrap().verified = false;
+        })
+        .start()
+        .await;
+    for (language, words) in [
+        ("en", "No code can be had for Account at the moment."),
+        ("zh-CN", "暂时无法获取“Account”的二维码"),
+        ("zh-TW", "暫時無法取得「Account」的 QR 碼"),
+        ("ja", "「Account」のコードは現在取得できません"),
+    ] {
+        for target in ["/.menshen/login", "/.menshen/login?connection=follow"] {
+            let mut browser = world.browser();
+            browser.language = language.to_owned();
+            let page = browser.open(target).await.login_page();
+            let text = page.answer.text();
+            assert!(text.contains(words), "{text}");
+            assert!(text.contains("connection=follow"), "it can be tried again");
+            assert_eq!(page.config["ticket"]["connection"], "staff");
+        }
+    }
+    // Asked for by hand, what works says nothing about the rest.
+    let page = world
+        .browser()
+        .open("/.menshen/login?connection=staff")
+        .await
+        .login_page();
+    assert!(!page.answer.text().contains("No code can be had"));
+}
+
 #[tokio::test]
 async fn no_phone_takes_a_ticket_of_an_account_by_the_mini_programs_call() {
     let world = world().await;

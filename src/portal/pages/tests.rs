@@ -61,6 +61,7 @@ fn login<'a>(locale: Locale, text: &'a str, tabs: &'a [Tab<'a>]) -> LoginPage<'a
         simulated_phone_url: Some(text),
         by_message: false,
         connecting: None,
+        missed: None,
     }
 }
 
