@@ -333,6 +333,11 @@ pub const CONNECTION: &[Key] = &[
         "\"safe\"",
     ),
     absent("relay_url", "URL, of official-account-qr"),
+    absent("relay_token", "secret, of official-account-qr with relay_url"),
+    absent(
+        "relay_encoding_aes_key",
+        "secret, 43 characters, required with relay_token unless push_mode is plain",
+    ),
     absent("greeting", "text, of official-account-qr"),
 ];
 

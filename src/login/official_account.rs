@@ -27,7 +27,7 @@ use crate::login::phone::{PhoneLabel, handle_hash, hopeless, user_of};
 use crate::login::scene::Scene;
 use crate::store::{OnceMark, Ticket, TicketState};
 use crate::telemetry::audit::{AuditEvent, AuditKind};
-use crate::wechat::{Follower, PushDoor, ServiceAccount};
+use crate::wechat::{Follower, PushDoor, RelaySeal, ServiceAccount};
 
 /// The account behind an `official-account-qr` connection.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct OfficialAccountDesk {
     pub wechat: ServiceAccount,
     /// Where its messages come in.
     pub door: PushDoor,
+    /// How they go on to a program that has keys of its own.
+    pub relay: Option<RelaySeal>,
     /// What the page shows.
     pub codes: AccountCodes,
 }

@@ -50,6 +50,7 @@ mod phone;
 mod popup;
 pub mod problem;
 mod push;
+mod push_relay;
 mod query;
 mod redirect;
 pub mod relay;

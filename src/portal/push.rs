@@ -25,6 +25,7 @@ use crate::portal::code::Code;
 use crate::portal::context::RequestContext;
 use crate::portal::pages::confirm_url;
 use crate::portal::problem::Problem;
+use crate::portal::push_relay::Arrived;
 use crate::portal::query::Query;
 use crate::portal::texts::chat::{Asking, asking, refusing};
 use crate::wechat::{PushFault, PushKind, PushMessage, PushQuery};
@@ -139,7 +140,14 @@ pub(super) async fn receive(
     }
     let query = raw.unwrap_or_default();
     let left = deadline.saturating_duration_since(Instant::now());
-    Ok(portal.hand_on(connection, &query, &headers, body, left).await)
+    let arrived = Arrived {
+        message: &message,
+        nonce: &params.nonce,
+        query: &query,
+        headers: &headers,
+        body,
+    };
+    Ok(portal.hand_on(connection, account, arrived, left).await)
 }
 
 impl Inner {
@@ -252,36 +260,10 @@ impl Inner {
 
     fn reply(&self, account: &OfficialAccountDesk, message: &PushMessage, said: &str, nonce: &str) -> Answer {
         let now = self.login.clock.now();
-        let xml = account.door.wrap(&message.answer(said, now), nonce, now);
-        let xml = xml.map_err(|_| LoginError::Seal("a message cannot be encrypted"))?;
-        Ok(([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], xml).into_response())
-    }
-
-    /// What no login is about goes on to whoever answers it.
-    async fn hand_on(
-        &self,
-        connection: &Connection,
-        query: &str,
-        headers: &HeaderMap,
-        body: Bytes,
-        time: Duration,
-    ) -> Response<Body> {
-        let relayed = self.relays.hand_on(&connection.id, query, headers, body, time).await;
-        let (response, result) = match relayed {
-            None => (text(NOTHING.to_owned()), "unhandled"),
-            Some(Ok(relayed)) => {
-                let mut response = Response::new(Body::from(relayed.body));
-                let content_type = HeaderValue::from_static(harmless(relayed.content_type.as_ref()));
-                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-                (response, "relayed")
-            }
-            Some(Err(fault)) => {
-                warn!(connection = connection.id, %fault, "relay_url did not answer a message");
-                (text(NOTHING.to_owned()), "relay_failed")
-            }
-        };
-        self.login.metrics.pushed(&connection.id, result);
-        response
+        let wrapped = account.door.wrap(&message.answer(said, now), nonce, now);
+        Ok(xml(
+            wrapped.map_err(|_| LoginError::Seal("a message cannot be encrypted"))?
+        ))
     }
 }
 
@@ -300,22 +282,21 @@ pub(super) fn disarm(response: &mut Response<Body>) {
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
 }
 
-/// The type of a relay's answer, as far as WeChat cares.
-fn harmless(said: Option<&HeaderValue>) -> &'static str {
-    let said = said.and_then(|said| said.to_str().ok()).unwrap_or_default();
-    let essence = said.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("text/xml") {
-        "text/xml"
-    } else {
-        "text/plain; charset=utf-8"
-    }
-}
-
 fn greeting(connection: &Connection) -> Option<&str> {
     match &connection.kind {
         ConnectionKind::OfficialAccountQr(account) => account.greeting.as_deref(),
         _ => None,
     }
+}
+
+/// WeChat's word for "nothing to say".
+pub(super) fn nothing() -> Response<Body> {
+    text("success".to_owned())
+}
+
+/// A message in answer.
+pub(super) fn xml(body: String) -> Response<Body> {
+    ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], body).into_response()
 }
 
 fn text(body: String) -> Response<Body> {
@@ -327,7 +308,5 @@ fn text(body: String) -> Response<Body> {
 const BUDGET: Duration = Duration::from_millis(4_000);
 /// So long a message that goes on waits for the audit.
 const NOTING: Duration = Duration::from_secs(1);
-/// WeChat's word for "nothing to say".
-const NOTHING: &str = "success";
 /// Bytes; WeChat's has nineteen.
 const LONGEST_ECHO: usize = 256;

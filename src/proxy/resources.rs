@@ -41,7 +41,7 @@ use crate::telemetry::audit::Auditor;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
-use crate::wechat::{MiniProgram, PushDoor, ServiceAccount, Transport};
+use crate::wechat::{MiniProgram, PushDoor, RelaySeal, ServiceAccount, Transport};
 
 /// What a gateway has from its start to its stop.
 #[derive(Debug)]
@@ -298,8 +298,13 @@ impl Resources {
                     let (scenes, clock) = (Arc::clone(&keyring.scenes), self.clock.clone());
                     AccountCodes::new(id, ticket_ttl, scenes, wechat.clone(), clock)
                 });
-            let door = PushDoor::new(account, app_id)?;
-            accounts.insert(id.clone(), OfficialAccountDesk { wechat, door, codes });
+            let desk = OfficialAccountDesk {
+                wechat,
+                door: PushDoor::new(account, app_id)?,
+                relay: RelaySeal::of(account, app_id)?,
+                codes,
+            };
+            accounts.insert(id.clone(), desk);
         }
         Ok(accounts)
     }

@@ -45,6 +45,8 @@ pub struct PushMessage {
     pub created_at: i64,
     /// What it is.
     pub kind: PushKind,
+    /// As it was written, decrypted.
+    pub xml: String,
 }
 
 /// What a message is.
@@ -198,7 +200,7 @@ impl PushDoor {
 }
 
 impl PushMessage {
-    fn read(xml: &str) -> Result<Self, PushFault> {
+    pub(super) fn read(xml: &str) -> Result<Self, PushFault> {
         let fields = Fields::read(xml)?;
         let field = |name| fields.get(name).ok_or(PushFault::Incomplete);
         let created_at = field("CreateTime")?.parse().map_err(|_| PushFault::Incomplete)?;
@@ -214,6 +216,7 @@ impl PushMessage {
                 .to_owned(),
             created_at,
             kind: PushKind::of(&fields),
+            xml: xml.to_owned(),
         })
     }
 

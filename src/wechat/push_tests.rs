@@ -16,6 +16,8 @@ fn door(push_mode: PushMode) -> PushDoor {
         encoding_aes_key: (push_mode != PushMode::Plain).then(|| SecretString::from(KEY)),
         push_mode,
         relay_url: None,
+        relay_token: None,
+        relay_encoding_aes_key: None,
         greeting: None,
     };
     PushDoor::new(&account, APP_ID).unwrap()
@@ -70,6 +72,8 @@ fn the_published_handshake_is_answered() {
         encoding_aes_key: None,
         push_mode: PushMode::Plain,
         relay_url: None,
+        relay_token: None,
+        relay_encoding_aes_key: None,
         greeting: None,
     };
     let door = PushDoor::new(&account, "wx1").unwrap();

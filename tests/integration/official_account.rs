@@ -601,6 +601,72 @@ async fn everything_else_goes_on_as_it_came_and_is_answered_as_the_relay_says() 
     assert_eq!(relay.last().body, attempt.body.as_bytes());
 }
 
+/// Settings of a program that is WeChat's server to nobody: with keys of its own.
+fn relay_settings(mode: PushMode) -> PushSettings {
+    PushSettings {
+        token: "RelayToken7".to_owned(),
+        encoding_aes_key: "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefg".to_owned(),
+        ..PushSettings::new("/unused", mode)
+    }
+}
+
+#[tokio::test]
+async fn a_relay_with_keys_of_its_own_reads_and_answers_and_signs_nobody_in() {
+    for mode in [PushMode::Safe, PushMode::Compatible, PushMode::Plain] {
+        let (relay, settings) = (Upstream::start().await, relay_settings(mode));
+        let more = format!(
+            "relay_url = \"http://{}/wechat?key=7\"\nrelay_token = \"{}\"\nrelay_encoding_aes_key = \"{}\"\n",
+            relay.address(),
+            settings.token,
+            settings.encoding_aes_key
+        );
+        let world = plan(mode, &more).start().await;
+        let mut browser = world.browser();
+        let (page, _events) = opened(&mut browser).await;
+        scan(&world, "lilei", &page.ticket).await;
+        assert!(relay.requests().is_empty(), "a login is nobody else's");
+
+        // It gets what the person wrote, under its own keys.
+        let said = act(&world, "lilei", AccountAct::Say("what are your opening hours?"));
+        let mirror = said.signed_by(&settings);
+        relay.respond(bytes_of(200, &[("Content-Type", "text/xml")], "success"));
+        assert_eq!(deliver(&world, &said).await, PushReply::Nothing);
+        let received = relay.last();
+        let (path, query) = received.target.split_once('&').unwrap();
+        assert_eq!(path, "/wechat?key=7");
+        let got = Attempt {
+            query: query.to_owned(),
+            body: String::from_utf8(received.body.clone()).unwrap(),
+        };
+        assert_eq!(mirror.opened(&got).as_deref(), Some(&*said.xml), "{mode:?}");
+        assert_eq!(said.opened(&got), None, "not under the account's");
+
+        // Its answer is shown in the chat.
+        relay.respond(bytes_of(
+            200,
+            &[("Content-Type", "text/xml")],
+            &mirror.answered("From nine to five.", world.sandbox.now()),
+        ));
+        assert_eq!(
+            deliver(&world, &said).await,
+            PushReply::Text("From nine to five.".to_owned()),
+            "{mode:?}"
+        );
+        if mode != PushMode::Plain {
+            relay.respond(bytes_of(200, &[], &said.answered("Not its keys.", world.sandbox.now())));
+            assert_eq!(deliver(&world, &said).await, PushReply::Nothing);
+        }
+
+        // What it signs itself is nobody's: neither what it got nor what it makes up.
+        world.send(&pushed(&world, &got)).await.refused(403, "forbidden");
+        let (page, _events) = opened(&mut browser).await;
+        let forged = act(&world, "hanmeimei", AccountAct::Scan(&page.ticket)).signed_by(&settings);
+        let forged = forged.attempt(world.sandbox.now());
+        world.send(&pushed(&world, &forged)).await.refused(403, "forbidden");
+        assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+    }
+}
+
 /// A scan of a code that another program has made.
 async fn foreign_scan(world: &World, scene: &str) -> Push {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();

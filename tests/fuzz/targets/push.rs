@@ -17,6 +17,8 @@ static DOORS: LazyLock<Vec<PushDoor>> = LazyLock::new(|| {
                 encoding_aes_key: Some(SecretString::from("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")),
                 push_mode,
                 relay_url: None,
+                relay_token: None,
+                relay_encoding_aes_key: None,
                 greeting: None,
             };
             PushDoor::new(&account, "wx0123456789abcdef").ok()
