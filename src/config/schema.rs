@@ -338,6 +338,7 @@ pub const CONNECTION: &[Key] = &[
         "relay_encoding_aes_key",
         "secret, 43 characters, required with relay_token unless push_mode is plain",
     ),
+    is("verify_opener", "true or false, of official-account-qr", "false"),
     absent("greeting", "text, of official-account-qr"),
 ];
 

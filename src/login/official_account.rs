@@ -27,7 +27,7 @@ use crate::login::phone::{PhoneLabel, handle_hash, hopeless, user_of};
 use crate::login::scene::Scene;
 use crate::store::{OnceMark, Ticket, TicketState};
 use crate::telemetry::audit::{AuditEvent, AuditKind};
-use crate::wechat::{Follower, PushDoor, RelaySeal, ServiceAccount};
+use crate::wechat::{Follower, OfficialAccount, PushDoor, RelaySeal, ServiceAccount};
 
 /// The account behind an `official-account-qr` connection.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct OfficialAccountDesk {
     pub relay: Option<RelaySeal>,
     /// What the page shows.
     pub codes: AccountCodes,
+    /// The account in WeChat's own browser, where it says who opens a link; absent where nobody is asked.
+    pub web: Option<OfficialAccount>,
 }
 
 /// A scan, as WeChat's message tells it.

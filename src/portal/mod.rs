@@ -45,6 +45,7 @@ mod files;
 mod handoff;
 pub mod login_page;
 mod logout;
+mod opener;
 pub mod pages;
 mod phone;
 mod popup;
@@ -133,6 +134,8 @@ impl Portal {
                 get(push::handshake).post(push::receive),
             )
             .route("/.menshen/connections/{id}/confirm", get(confirm::page))
+            .route("/.menshen/connections/{id}/opener", get(opener::ask))
+            .route("/.menshen/connections/{id}/opened", get(opener::proven))
             .route("/.menshen/app/tickets", post(app::create))
             .route("/.menshen/app/tickets/{id}/redeem", post(app::redeem))
             .route("/.menshen/app/token", post(app::refresh))

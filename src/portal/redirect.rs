@@ -36,8 +36,8 @@ pub(super) struct StartQuery {
 #[derive(Debug, Deserialize)]
 pub(super) struct CallbackQuery {
     #[serde(default)]
-    state: String,
-    code: Option<String>,
+    pub(super) state: String,
+    pub(super) code: Option<String>,
 }
 
 /// `GET /.menshen/connections/ID/start?rd=`: to WeChat's page. Only a top-level navigation gets a cookie, as on the login

@@ -18,6 +18,7 @@ fn door(push_mode: PushMode) -> PushDoor {
         relay_url: None,
         relay_token: None,
         relay_encoding_aes_key: None,
+        verify_opener: false,
         greeting: None,
     };
     PushDoor::new(&account, APP_ID).unwrap()
@@ -74,6 +75,7 @@ fn the_published_handshake_is_answered() {
         relay_url: None,
         relay_token: None,
         relay_encoding_aes_key: None,
+        verify_opener: false,
         greeting: None,
     };
     let door = PushDoor::new(&account, "wx1").unwrap();

@@ -142,6 +142,7 @@ mod tests {
             relay_url: None,
             relay_token: Some(SecretString::from(RELAYS.0)),
             relay_encoding_aes_key: Some(SecretString::from(RELAYS.1)),
+            verify_opener: false,
             greeting: None,
         }
     }

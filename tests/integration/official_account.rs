@@ -1,12 +1,15 @@
 //! Logins by a service account's code: the message that WeChat pushes, the link in the answer, the page behind it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use menshen::sandbox::{
     AccountAct, Attempt, Effect, Endpoint, Fault, Push, PushMode, PushReply, PushSettings, SERVICE_APP,
 };
+use menshen::store::UserChange;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::support::browser::Events;
 use crate::support::phone::Phone;
@@ -1072,6 +1075,164 @@ async fn the_page_behind_the_link_knows_nobody_and_lives_at_one_host() {
         .open("/.menshen/connections/staff/confirm")
         .await
         .refused_page(404);
+}
+
+/// The calls of the page behind the link, in a browser that may hold a proof.
+async fn linked(world: &World, call: &str, body: &Value) -> Answer {
+    let browser = world.browser_at(PUBLIC_HOST);
+    let request = browser.script("POST", &format!("/.menshen/phone/{call}")).json(body);
+    world.send(&request).await
+}
+
+/// Opens an address of the page in WeChat's browser.
+async fn in_wechat(world: &World, target: &str) -> Answer {
+    let browser = world.browser_at(PUBLIC_HOST);
+    let request = browser.navigation("GET", target).header("Sec-Fetch-Site", "none");
+    let request = request.without("User-Agent").header("User-Agent", WECHAT);
+    world.send(&request).await
+}
+
+/// To WeChat and back as this person: the address that WeChat sends their browser to.
+async fn sent_back(world: &World, persona: &str) -> Url {
+    let away = in_wechat(world, &format!("/.menshen/connections/{ID}/opener"))
+        .await
+        .expect(303);
+    assert_eq!(away.header("set-cookie"), None);
+    let mut page = Url::parse(away.header("location").unwrap()).unwrap();
+    let asked: HashMap<_, _> = page.query_pairs().into_owned().collect();
+    assert_eq!((&*asked["scope"], &*asked["appid"]), ("snsapi_base", SERVICE_APP));
+    page.set_fragment(None);
+    page.query_pairs_mut()
+        .append_pair("persona", persona)
+        .append_pair("answer", "allow");
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let answered = http.get(page).header("User-Agent", WECHAT).send().await.unwrap();
+    assert_eq!(answered.status(), 302, "{}", answered.text().await.unwrap());
+    answered.headers()["location"].to_str().unwrap().parse().unwrap()
+}
+
+/// The proof that the page gets in its fragment.
+async fn proof_of(world: &World, persona: &str) -> String {
+    let back = sent_back(world, persona).await;
+    let target = &back[url::Position::BeforePath..];
+    let answer = in_wechat(world, target).await.expect(303);
+    let page = answer.header("location").unwrap();
+    let proof = page.strip_prefix(&format!("/.menshen/connections/{ID}/confirm#opener="));
+    proof.unwrap_or_else(|| panic!("{page}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_link_that_is_passed_on_opens_for_nobody_but_who_scanned() {
+    let world = of(World::plan_https(), PushMode::Safe, "verify_opener = true\n")
+        .start()
+        .await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let (path, handle) = link_in(&reply);
+
+    // Nobody has said who they are, somebody else has, or it is no proof.
+    let (own, others) = (proof_of(&world, "lilei").await, proof_of(&world, "hanmeimei").await);
+    for proof in [Value::Null, json!(others), json!("nonsense"), json!(own[1..])] {
+        let body = json!({ "handle": handle, "opener": proof });
+        linked(&world, "status", &body).await.refused(404, "ticket_unknown");
+        let body = json!({ "handle": handle, "opener": proof, "choice": number });
+        linked(&world, "confirm", &body).await.refused(404, "ticket_unknown");
+    }
+    linked(&world, "status", &json!({ "handle": handle }))
+        .await
+        .refused(404, "ticket_unknown");
+    let row = world.store().await.ticket(&page.ticket).await.unwrap().unwrap();
+    assert!(
+        row.phone_address.is_empty() && !row.shown,
+        "nothing is written down for it"
+    );
+
+    // Who scanned goes on.
+    let shown = linked(&world, "status", &json!({ "handle": handle, "opener": own })).await;
+    assert_eq!(shown.expect(200).json()["status"], "scanned");
+    let body = json!({ "handle": handle, "opener": own, "choice": number });
+    linked(&world, "confirm", &body).await.expect(200);
+    events.until("confirmed").await;
+    browser.redeem(&page).await.expect(200);
+
+    // The page knows where to go first, and where it does not.
+    let path = &Url::parse(&path).unwrap()[url::Position::BeforePath..];
+    let html = in_wechat(&world, path).await.expect(200).text();
+    assert!(
+        html.contains("\"opener\":\"/.menshen/connections/follow/opener\""),
+        "{html}"
+    );
+    let plain = plan(PushMode::Safe, "").start().await;
+    let html = in_wechat(&plain, &format!("/.menshen/connections/{ID}/confirm"))
+        .await
+        .expect(200);
+    assert!(!html.text().contains("\"opener\""));
+    for part in ["opener", "opened"] {
+        let target = format!("/.menshen/connections/{ID}/{part}");
+        in_wechat(&plain, &target).await.refused_page(404);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_back_from_wechat_by_another_way_proves_nobody() {
+    let world = of(World::plan_https(), PushMode::Safe, "verify_opener = true\n")
+        .start()
+        .await;
+    let back = sent_back(&world, "lilei").await;
+    let asked: HashMap<_, _> = back.query_pairs().into_owned().collect();
+    let (code, state) = (&asked["code"], &asked["state"]);
+    let opened = |query: String| format!("/.menshen/connections/{ID}/opened?{query}");
+    for (query, status) in [
+        (format!("code={code}"), 404),
+        (format!("code={code}&state={}x", &state[1..]), 404),
+        (format!("state={state}"), 410),
+        (format!("code=x%20y&state={state}"), 422),
+        (format!("code=guessed&state={state}"), 422),
+    ] {
+        in_wechat(&world, &opened(query)).await.refused_page(status);
+    }
+    let good = opened(format!("code={code}&state={state}"));
+    let elsewhere = world.browser().open(&good).await;
+    elsewhere.refused_page(404);
+    let look = world.browser_at(PUBLIC_HOST).script("GET", &good);
+    world.send(&look).await.refused(400, "bad_request");
+    in_wechat(&world, &good).await.expect(303);
+    in_wechat(&world, &good).await.refused_page(422);
+    // Another browser than WeChat's is told so.
+    let target = format!("/.menshen/connections/{ID}/opener");
+    let told = world.browser_at(PUBLIC_HOST).open(&target).await;
+    assert!(told.text().contains("WeChat"), "{}", told.text());
+    assert_eq!(told.header("location"), None);
+}
+
+#[tokio::test]
+async fn the_page_behind_the_link_says_whose_wechat_it_is_for() {
+    let world = world().await;
+    let store = world.store().await;
+    for (known, name) in [(false, Value::Null), (true, json!("李*"))] {
+        let mut browser = world.browser();
+        let (page, mut events) = opened(&mut browser).await;
+        let reply = scan(&world, "lilei", &page.ticket).await;
+        let number = events.until("scanned").await["number"].as_i64().unwrap();
+        let confirm = ConfirmPage::of(&world, "lilei", &reply);
+        let shown = confirm.phone.status().await.expect(200).json();
+        assert_eq!(shown["known"], known);
+        assert_eq!(shown["person"]["name"], name, "{shown}");
+        confirm.phone.confirm(number).await.expect(200);
+        browser.redeem(&page).await.expect(200);
+        let user = store.users_after("", 1).await.unwrap().remove(0);
+        let change = UserChange {
+            name: Some(Some("李雷".to_owned())),
+            ..UserChange::default()
+        };
+        store.update_user(&user.id, &change, world.clock.now()).await.unwrap();
+    }
 }
 
 #[tokio::test]

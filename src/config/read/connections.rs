@@ -221,6 +221,7 @@ fn read_official_account(reading: &mut Reading<'_>, section: &Section<'_>) -> Of
         relay_url: section.parse(reading, "relay_url", parse_http_url),
         relay_token,
         relay_encoding_aes_key,
+        verify_opener: section.flag(reading, "verify_opener"),
         greeting: section.parse(reading, "greeting", parse_greeting),
     }
 }
@@ -479,7 +480,7 @@ const KINDS: [&str; 5] = [
 ];
 
 /// Keys that only some kinds have.
-const KEYS_OF_KINDS: [(&str, &[&str]); 16] = [
+const KEYS_OF_KINDS: [(&str, &[&str]); 17] = [
     ("page", &["miniprogram-qr", "miniprogram-launch"]),
     ("env_version", &["miniprogram-qr", "miniprogram-launch"]),
     ("qr", &["miniprogram-qr"]),
@@ -495,5 +496,6 @@ const KEYS_OF_KINDS: [(&str, &[&str]); 16] = [
     ("relay_url", &["official-account-qr"]),
     ("relay_token", &["official-account-qr"]),
     ("relay_encoding_aes_key", &["official-account-qr"]),
+    ("verify_opener", &["official-account-qr"]),
     ("greeting", &["official-account-qr"]),
 ];

@@ -97,6 +97,8 @@ pub struct OfficialAccountQr {
     pub relay_token: Option<SecretString>,
     /// Its EncodingAESKey; with `relay_token`, and absent in plain mode.
     pub relay_encoding_aes_key: Option<SecretString>,
+    /// Who opens the link in the chat is asked of WeChat, and must be who scanned.
+    pub verify_opener: bool,
     /// First words of the account.
     pub greeting: Option<String>,
 }

@@ -19,6 +19,7 @@ static DOORS: LazyLock<Vec<PushDoor>> = LazyLock::new(|| {
                 relay_url: None,
                 relay_token: None,
                 relay_encoding_aes_key: None,
+                verify_opener: false,
                 greeting: None,
             };
             PushDoor::new(&account, "wx0123456789abcdef").ok()
