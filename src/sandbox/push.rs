@@ -175,6 +175,17 @@ impl Push {
         Attempt { query, body }
     }
 
+    /// The same that happens at another time.
+    #[must_use]
+    pub fn at(&self, now: u64) -> Self {
+        let (before, rest) = self.xml.split_once("<CreateTime>").unwrap_or((&self.xml, ""));
+        let after = rest.split_once("</CreateTime>").map_or("", |(_, after)| after);
+        Self {
+            xml: format!("{before}<CreateTime>{now}</CreateTime>{after}"),
+            ..self.clone()
+        }
+    }
+
     /// The same message as a server with these settings would get it.
     #[must_use]
     pub fn signed_by(&self, settings: &PushSettings) -> Self {

@@ -466,6 +466,33 @@ async fn a_second_scan_has_a_link_of_its_own_and_a_late_repetition_of_the_first_
 }
 
 #[tokio::test]
+async fn who_scans_again_and_again_keeps_a_ticket_for_three_times_its_time() {
+    let world = world().await;
+    let mut browser = world.browser();
+    let (page, _events) = opened(&mut browser).await;
+    scan(&world, "lilei", &page.ticket).await;
+    let code = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    let mut standing = Vec::new();
+    for _ in 0..5 {
+        world.clock.advance(100);
+        // WeChat's own code has ended by then: the message is as its server would write it.
+        let again = code.at(u64::try_from(world.clock.now()).unwrap());
+        let attempt = again.attempt(u64::try_from(world.clock.now()).unwrap());
+        world.send(&pushed(&world, &attempt)).await.expect(200);
+        let status = browser.status(&page).await.expect(200).json();
+        standing.push((status["status"].clone(), status["expires_in"].as_i64().unwrap()));
+    }
+    let left: Vec<i64> = standing.iter().map(|(_, left)| *left).collect();
+    assert!(
+        (115..=120).contains(&left[0]) && (115..=120).contains(&left[1]),
+        "{left:?}"
+    );
+    assert!((50..=60).contains(&left[2]), "{left:?}");
+    assert_eq!(standing[3].0, "expired");
+    assert_eq!(standing[4].0, "expired");
+}
+
+#[tokio::test]
 async fn the_second_person_is_told_and_the_first_one_goes_on() {
     let world = world().await;
     let mut browser = world.browser();

@@ -5,6 +5,7 @@ use url::Url;
 
 use super::super::connection_tag::connection_tag;
 use super::super::host::matches;
+use super::super::path::is_of_portal;
 use super::super::reading::Reading;
 use super::super::settings::{
     Association, Connection, ConnectionKind, EnvVersion, HostPattern, LONGEST_REDIRECT_HOST, OfficialAccountQr,
@@ -345,7 +346,12 @@ fn check_pushes(reading: &mut Reading<'_>, settings: &Settings) {
         check_relay_keys(reading, &push, &key);
         if let Some(relay) = push.relay_url.filter(|_| reading.sound(&key("relay_url"))) {
             let public = &settings.server.public_url;
-            let own = relay.host_str() == public.host_str() && relay.path().starts_with("/.menshen/");
+            // A name may end in a dot, and is the same.
+            let host = |url: &Url| {
+                url.host_str()
+                    .map(|host| host.trim_end_matches('.').to_ascii_lowercase())
+            };
+            let own = host(&relay) == host(public) && is_of_portal(relay.path());
             if own && reading.sound("server.public_url") {
                 reading.error(
                     &key("relay_url"),
