@@ -96,6 +96,8 @@ fn of_secrets(settings: &Settings, under: &SecretString) -> String {
         if let ConnectionKind::OfficialAccountQr(account) = &connection.kind {
             add(Some(&account.token));
             add(account.encoding_aes_key.as_ref());
+            add(account.relay_token.as_ref());
+            add(account.relay_encoding_aes_key.as_ref());
         }
     }
     for site in &settings.sites {

@@ -72,6 +72,14 @@ pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
     Ok(path)
 }
 
+/// Whether a request for this path would be the portal's, written as it may be: the gateway decodes what need not be
+/// encoded and makes repeated slashes one before it looks.
+pub(super) fn is_of_portal(path: &str) -> bool {
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    let mut segments = decoded.split('/').filter(|segment| !segment.is_empty());
+    segments.next() == Some(".menshen")
+}
+
 /// Encodes what cannot travel, writes escapes in upper case, refuses those that a request could not have.
 fn normalise_escapes(text: &str) -> Result<String, Fault> {
     let encoded = utf8_percent_encode(text, TRAVELS_ENCODED).to_string();

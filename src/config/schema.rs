@@ -251,6 +251,7 @@ pub const LOGIN: &[Key] = &[
 /// `[limits]`
 pub const LIMITS: &[Key] = &[
     is("login_pages", "rate", "\"600/min\""),
+    is("account_codes", "rate", "\"30/min\""),
     is("phone_calls", "rate", "\"1200/min\""),
     is("phone_calls_per_person", "rate", "\"30/min\""),
     is("waiting_streams", "number", "500"),
@@ -332,6 +333,12 @@ pub const CONNECTION: &[Key] = &[
         "\"safe\"",
     ),
     absent("relay_url", "URL, of official-account-qr"),
+    absent("relay_token", "secret, of official-account-qr with relay_url"),
+    absent(
+        "relay_encoding_aes_key",
+        "secret, 43 characters, required with relay_token unless push_mode is plain",
+    ),
+    is("verify_opener", "true or false, of official-account-qr", "false"),
     absent("greeting", "text, of official-account-qr"),
 ];
 

@@ -131,6 +131,7 @@ pub(crate) fn settings(public_url: &str, sites: Vec<Site>) -> Settings {
         },
         limits: Limits {
             login_pages: rate,
+            account_codes: rate,
             phone_calls: rate,
             phone_calls_per_person: rate,
             waiting_streams: 1,

@@ -1,13 +1,15 @@
 //! The codes of a service account: one call to WeChat for each ticket, drawn by Menshen.
 //!
 //! An account has 100,000 of these calls a day, which is a code every second. So none is fetched ahead: a ticket is made
-//! when its tab is shown, and asks then. The code ends when the ticket does.
+//! when its tab is shown, and asks then. The code ends when the ticket does. When more are asked for than there are, the
+//! page offers another way in.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::login::codes::Picture;
 use crate::login::error::LoginError;
+use crate::login::limits::TooMany;
 use crate::login::scene::{Scene, SceneKeys};
 use crate::telemetry::clock::Clock;
 use crate::wechat::{ServiceAccount, WechatError};
@@ -102,7 +104,11 @@ impl AccountCodes {
             .await;
         match fetched {
             Ok(text) => Ok(Picture::Link(text)),
-            Err(error) => Err(LoginError::wechat(&inner.connection, error)),
+            // Anybody opens pages: this is the answer to them, and no failure of WeChat's.
+            Err(error) => Err(match *error {
+                WechatError::RateLimited { retry_after, .. } => TooMany::until(retry_after).into(),
+                _ => LoginError::wechat(&inner.connection, error),
+            }),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::login::scene::Scene;
 #[derive(Debug)]
 pub struct Limits {
     login_pages: Arc<Bucket<IpAddr>>,
+    account_codes: Arc<Bucket<IpAddr>>,
     phone_calls: Arc<Bucket<IpAddr>>,
     phone_calls_per_person: Arc<Bucket<String>>,
     /// Look-ups of tokens: as many as phone calls, and apart from them. A program that repeats a dead token must not keep
@@ -43,6 +44,15 @@ pub struct TooMany {
     pub retry_after: Duration,
 }
 
+impl TooMany {
+    /// With what is left to wait.
+    pub(super) fn until(left: Duration) -> Self {
+        Self {
+            retry_after: left.max(Duration::from_secs(1)),
+        }
+    }
+}
+
 /// A place among the open streams of an address; given back when dropped.
 #[derive(Debug)]
 pub struct StreamPlace {
@@ -55,6 +65,7 @@ impl Limits {
     pub fn new(limits: &settings::Limits) -> Self {
         Self {
             login_pages: Arc::new(Bucket::new(limits.login_pages)),
+            account_codes: Arc::new(Bucket::new(limits.account_codes)),
             phone_calls: Arc::new(Bucket::new(limits.phone_calls)),
             phone_calls_per_person: Arc::new(Bucket::new(limits.phone_calls_per_person)),
             token_lookups: Arc::new(Bucket::new(limits.phone_calls)),
@@ -74,6 +85,7 @@ impl Limits {
     pub fn renewed(&self, limits: &settings::Limits) -> Self {
         Self {
             login_pages: self.login_pages.renewed(limits.login_pages),
+            account_codes: self.account_codes.renewed(limits.account_codes),
             phone_calls: self.phone_calls.renewed(limits.phone_calls),
             phone_calls_per_person: self.phone_calls_per_person.renewed(limits.phone_calls_per_person),
             token_lookups: self.token_lookups.renewed(limits.phone_calls),
@@ -101,7 +113,15 @@ impl Limits {
         self.login_pages.take(&address)
     }
 
-    /// A hand-off's code was none. That counts tenfold: nine pages more.
+    /// One code of a service account for this address: each costs a call, of which the account has so many a day.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn account_code(&self, address: IpAddr) -> Result<(), TooMany> {
+        self.account_codes.take(&address)
+    }
+
+    /// A hand-off's code was none, or WeChat's. That counts tenfold: nine pages more.
     pub fn wrong_code(&self, address: IpAddr) {
         self.login_pages.take_nine(&address);
     }
@@ -177,6 +197,7 @@ impl Limits {
     /// Forgets addresses that have their full allowance again.
     pub fn sweep(&self) {
         self.login_pages.limiter.retain_recent();
+        self.account_codes.limiter.retain_recent();
         self.phone_calls.limiter.retain_recent();
         self.phone_calls_per_person.limiter.retain_recent();
         self.token_lookups.limiter.retain_recent();
@@ -239,9 +260,8 @@ impl<K: Hash + Eq + Clone> Bucket<K> {
     }
 
     fn take(&self, key: &K) -> Result<(), TooMany> {
-        self.limiter.check_key(key).map_err(|until: NotUntil<_>| TooMany {
-            retry_after: until.wait_time_from(self.clock.now()).max(Duration::from_secs(1)),
-        })
+        let limited = |until: NotUntil<_>| TooMany::until(until.wait_time_from(self.clock.now()));
+        self.limiter.check_key(key).map_err(limited)
     }
 
     /// One by one: nine at once would take nothing where fewer are left, and leave those to the next attempts.
@@ -283,6 +303,7 @@ mod tests {
         };
         Limits::new(&settings::Limits {
             login_pages: rate(3),
+            account_codes: rate(2),
             phone_calls: rate(20),
             phone_calls_per_person: rate(2),
             waiting_streams: 2,
@@ -306,6 +327,16 @@ mod tests {
             "{retry_after:?}"
         );
         limits.login_page(TWO).unwrap();
+    }
+
+    #[test]
+    fn codes_of_an_account_are_counted_apart() {
+        let limits = limits();
+        limits.account_code(ONE).unwrap();
+        limits.account_code(ONE).unwrap();
+        assert!(limits.account_code(ONE).is_err());
+        limits.account_code(TWO).unwrap();
+        limits.login_page(ONE).unwrap();
     }
 
     #[test]

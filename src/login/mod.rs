@@ -54,6 +54,7 @@ pub mod launch;
 pub mod limits;
 pub mod official_account;
 pub mod open_links;
+pub mod opener;
 pub mod phone;
 mod phone_errno;
 pub mod place;
@@ -152,9 +153,12 @@ impl Login {
         let redirects = self.redirects.values().map(|app| (app.app_id(), app.resting()));
         let accounts = self.accounts.values().map(|desk| &desk.wechat);
         let accounts = accounts.map(|app| (app.app_id(), app.resting()));
+        let openers = self.accounts.values().filter_map(|desk| desk.web.as_ref());
+        let openers = openers.map(|app| (app.app_id(), app.resting()));
         let mut calls: Vec<RestingCall> = programs
             .chain(redirects)
             .chain(accounts)
+            .chain(openers)
             .flat_map(|(app_id, causes)| causes.into_iter().map(move |cause| resting_call(app_id, &cause)))
             .collect();
         calls.sort_by(|one, other| {

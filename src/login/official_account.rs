@@ -27,7 +27,7 @@ use crate::login::phone::{PhoneLabel, handle_hash, hopeless, user_of};
 use crate::login::scene::Scene;
 use crate::store::{OnceMark, Ticket, TicketState};
 use crate::telemetry::audit::{AuditEvent, AuditKind};
-use crate::wechat::{Follower, PushDoor, ServiceAccount};
+use crate::wechat::{Follower, OfficialAccount, PushDoor, RelaySeal, ServiceAccount};
 
 /// The account behind an `official-account-qr` connection.
 #[derive(Debug)]
@@ -36,8 +36,12 @@ pub struct OfficialAccountDesk {
     pub wechat: ServiceAccount,
     /// Where its messages come in.
     pub door: PushDoor,
+    /// How they go on to a program that has keys of its own.
+    pub relay: Option<RelaySeal>,
     /// What the page shows.
     pub codes: AccountCodes,
+    /// The account in WeChat's own browser, where it says who opens a link; absent where nobody is asked.
+    pub web: Option<OfficialAccount>,
 }
 
 /// A scan, as WeChat's message tells it.
@@ -49,6 +53,15 @@ pub struct MessageScan<'a> {
     pub created_at: i64,
     /// They follow the account since.
     pub new_follower: bool,
+}
+
+/// What came under a plain signature.
+#[derive(Debug, Clone, Copy)]
+pub enum UnderSignature<'a> {
+    /// WeChat asks if somebody is there.
+    Question,
+    /// A message with this body.
+    Message(&'a [u8]),
 }
 
 /// What the person is asked in answer.
@@ -170,25 +183,23 @@ impl Login {
         Ok(())
     }
 
-    /// Whether a plain message may count. Its signature covers a time and a number, not what it says: the pair is good for
-    /// the first body that comes with it, and for repetitions of that.
+    /// Whether something that came under a plain signature may count. The signature covers a time and a number, not what
+    /// is said: it is good for the first thing that comes with it, and for repetitions of that. It is remembered by
+    /// itself, because its parts have no limits: the end of one may be taken for the beginning of the next.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn admit_plain(
         &self,
         connection: &Connection,
-        timestamp: &str,
-        nonce: &str,
-        body: &[u8],
+        signature: &str,
+        under_it: UnderSignature<'_>,
     ) -> Result<bool, LoginError> {
-        let id = digest_of(&[
-            b"plain",
-            connection.id.as_bytes(),
-            timestamp.as_bytes(),
-            nonce.as_bytes(),
-        ]);
-        let by = digest_of(&[b"body", body]);
+        let id = digest_of(&[b"plain", connection.id.as_bytes(), signature.as_bytes()]);
+        let by = match under_it {
+            UnderSignature::Question => digest_of(&[b"question"]),
+            UnderSignature::Message(body) => digest_of(&[b"body", body]),
+        };
         Ok(self.mark(&id, &by).await? || self.store.marked(&id, &by).await?.is_some())
     }
 

@@ -333,7 +333,8 @@ impl Login {
         phone: PhoneLabel,
     ) -> Result<(), LoginError> {
         let now = self.clock.now();
-        let expires_at = now + self.ticket_ttl();
+        // Whoever scans again and again keeps the time of a scan, and not for ever.
+        let expires_at = (now + self.ticket_ttl()).min(scene.issued_at() + LIVES * self.ticket_ttl());
         let new = NewTicket {
             id: scene.as_str().to_owned(),
             connection: connection.id.clone(),
@@ -535,5 +536,8 @@ fn shorten(agent: &str) -> String {
     agent.chars().take(256).collect()
 }
 
+/// Times `ticket_ttl`, from the issue time, that a ticket may be scanned again: one to be scanned, one from the scan, and
+/// one for those who had to begin anew.
+const LIVES: i64 = 3;
 /// So long a scan waits for the browser's half.
 const BROWSER_WAITS: Duration = Duration::from_secs(2);

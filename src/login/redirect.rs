@@ -30,7 +30,7 @@ use crate::login::redirect_app::RedirectApp;
 use crate::login::redirect_state::{NoState, RedirectState};
 use crate::store::{NewHandoff, OnceMark};
 use crate::telemetry::audit::{AuditEvent, AuditKind};
-use crate::wechat::Person;
+use crate::wechat::{Person, check_oauth_code};
 
 /// A start, ready to be sent to WeChat.
 #[derive(Debug, Clone)]
@@ -97,8 +97,10 @@ impl Login {
     /// goes away meanwhile: WeChat's code is spent then, and the browser comes again.
     ///
     /// # Errors
-    /// [`LoginError::Unknown`] for a state that came back before with another code, or without success.
+    /// [`LoginError::Unknown`] for a state that came back before with another code, or without success. What cannot be a
+    /// code at all is refused before anything is written down: states are anybody's.
     pub async fn finish_redirect(self: Arc<Self>, connection: &str, returned: Returned) -> Result<String, LoginError> {
+        check_oauth_code(&returned.code).map_err(|error| LoginError::wechat(connection, error))?;
         let login = Arc::clone(&self);
         let connection = connection.to_owned();
         let finishing = tokio::spawn(async move { login.finish_once(&connection, &returned).await });

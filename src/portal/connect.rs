@@ -79,6 +79,7 @@ pub(super) async fn create(
             session_id: cached.session.id.to_text(),
         }),
     };
+    portal.admit_code(&context, connection)?;
     let issued = login.issue(&facts).await?;
     let mut response = if form {
         portal
@@ -161,6 +162,7 @@ impl Inner {
             simulated_phone_url: simulated_phone.as_deref(),
             by_message: comes_by_message(connection),
             connecting: Some(connecting(&name)),
+            missed: None,
         };
         Ok(Html(page.render()))
     }

@@ -121,6 +121,15 @@ pub struct PageAsked<'a> {
     pub status: StatusCode,
 }
 
+/// What a page shows.
+struct Shown<'a> {
+    connection: &'a Connection,
+    destination: Destination,
+    prepared: Prepared,
+    /// The one that was wanted, and gives no code at the moment.
+    missed: Option<&'a Connection>,
+}
+
 /// How the chosen connection logs in on this page.
 enum Prepared {
     Code {
@@ -223,7 +232,7 @@ impl Inner {
             Some(id) => connections.iter().find(|connection| connection.id == id),
             None => connections.first(),
         };
-        let Some(connection) = chosen else {
+        let Some(wanted) = chosen else {
             let asked_for = |connection: &&Connection| asked.connection.is_none_or(|id| connection.id == id);
             let elsewhere = self.ways_of(context, handoff.as_ref());
             let opened_by_apps = |connection: &&Connection| {
@@ -240,12 +249,15 @@ impl Inner {
             note_status(&mut response, asked.status);
             return Ok(response);
         };
-        let destination = asked.rd.unwrap_or_else(|| {
-            let place = ReturnTo::parse(&connection.callback_url, &self.gate, &context.own_origin());
-            Destination::Place(place)
-        });
+        let Shown {
+            connection,
+            destination,
+            prepared,
+            missed,
+        } = self
+            .prepare_one_of(context, headers, &connections, wanted, asked.rd.as_ref())
+            .await?;
         let rd = destination.to_string();
-        let prepared = self.prepare(context, headers, connection, &destination).await?;
         let surroundings = Surroundings::of(agent);
         let url = |other: &&Connection| login_url(&other.id, &rd, asked.switching);
         let urls: Vec<String> = connections.iter().map(url).collect();
@@ -279,6 +291,7 @@ impl Inner {
             simulated_phone_url: prepared.simulated_phone(),
             by_message: comes_by_message(connection),
             connecting: None,
+            missed: missed.map(|missed| &*missed.display_name),
         };
         let mut response = Html(page.render()).into_response();
         note_status(&mut response, asked.status);
@@ -294,6 +307,38 @@ impl Inner {
             set_cookies(headers, &[self.cookies.clear_session()]);
         }
         Ok(response)
+    }
+
+    /// The wanted connection; where that gives no code at the moment, the next one that works.
+    async fn prepare_one_of<'a>(
+        &self,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        connections: &[&'a Connection],
+        wanted: &'a Connection,
+        rd: Option<&Destination>,
+    ) -> Result<Shown<'a>, Problem> {
+        let others = connections.iter().copied().filter(|other| other.id != wanted.id);
+        let mut refused = None;
+        for connection in std::iter::once(wanted).chain(others) {
+            let destination = rd.cloned().unwrap_or_else(|| {
+                let place = ReturnTo::parse(&connection.callback_url, &self.gate, &context.own_origin());
+                Destination::Place(place)
+            });
+            match self.prepare(context, headers, connection, &destination).await {
+                Ok(prepared) => {
+                    return Ok(Shown {
+                        connection,
+                        destination,
+                        prepared,
+                        missed: refused.is_some().then_some(wanted),
+                    });
+                }
+                // Why the wanted one does not work says more than why the last one does not.
+                Err(problem) => refused = refused.or(Some(problem)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| Code::NotFound.into()))
     }
 
     /// What the page of a connection needs before it is drawn.
@@ -339,6 +384,7 @@ impl Inner {
         connection: &Connection,
         destination: &Destination,
     ) -> Result<Issued, Problem> {
+        self.admit_code(context, connection)?;
         // What is logged in to, though the session is made here first.
         let asking = destination.handoff().map(|handoff| handoff.site);
         let facts = PageFacts {
@@ -352,6 +398,15 @@ impl Inner {
             bind_to: None,
         };
         Ok(self.login.issue(&facts).await?)
+    }
+
+    /// A code of a service account costs a call: so many for each address.
+    pub(super) fn admit_code(&self, context: &RequestContext, connection: &Connection) -> Result<(), Problem> {
+        if comes_by_message(connection) {
+            let limits = &self.login.limits;
+            limits.account_code(context.limit_key).map_err(LoginError::from)?;
+        }
+        Ok(())
     }
 
     /// The connections with a code, in their order, that this host or the one that asks it for a login may log in with.

@@ -46,11 +46,13 @@ mod files;
 mod handoff;
 pub mod login_page;
 mod logout;
+mod opener;
 pub mod pages;
 mod phone;
 mod popup;
 pub mod problem;
 mod push;
+mod push_relay;
 mod query;
 mod redirect;
 pub mod relay;
@@ -133,6 +135,8 @@ impl Portal {
                 get(push::handshake).post(push::receive),
             )
             .route("/.menshen/connections/{id}/confirm", get(confirm::page))
+            .route("/.menshen/connections/{id}/opener", get(opener::ask))
+            .route("/.menshen/connections/{id}/opened", get(opener::proven))
             .route("/.menshen/app/tickets", post(app::create))
             .route("/.menshen/app/tickets/{id}/redeem", post(app::redeem))
             .route("/.menshen/app/token", post(app::refresh))
@@ -162,15 +166,16 @@ impl Portal {
 
     /// Answers a request below the prefix.
     pub async fn answer(&self, context: RequestContext, mut request: Request<Body>) -> Response<Body> {
-        let style = style(&request);
         let headers = request.headers().clone();
         let uri = request.uri().clone();
+        let is_push = push::is_push(uri.path());
+        let style = if is_push { Style::Json } else { style(&request) };
         request.extensions_mut().insert(context.clone());
         let response = match self.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        match response.extensions().get::<Problem>() {
+        let mut response = match response.extensions().get::<Problem>() {
             Some(problem) => self
                 .inner
                 .refuse(&context, &headers, style, problem, context::target(&uri)),
@@ -181,7 +186,11 @@ impl Portal {
                 self.inner.refuse(&context, &headers, style, &problem, target)
             }
             None => self.inner.finish(&context, response),
+        };
+        if is_push {
+            push::disarm(&mut response);
         }
+        response
     }
 }
 

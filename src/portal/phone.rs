@@ -48,6 +48,9 @@ pub(super) struct ScanBody {
 #[derive(Debug, Deserialize)]
 pub(super) struct HandleBody {
     handle: String,
+    /// Proof of who opened a service account's link.
+    #[serde(default)]
+    opener: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,6 +64,8 @@ pub(super) struct ConfirmBody {
     phone_errno: Option<i64>,
     #[serde(default)]
     accept: bool,
+    #[serde(default)]
+    opener: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,7 +98,7 @@ pub(super) async fn scan(
         half: body.half.as_deref(),
     };
     let view = portal.login.scan(call, context.caller(&headers)).await?;
-    Ok(portal.phone_answer(&view, locale(&headers, portal.settings.branding.locale)))
+    Ok(portal.phone_answer(&view, None, locale(&headers, portal.settings.branding.locale)))
 }
 
 /// `POST /.menshen/phone/status`
@@ -104,11 +109,15 @@ pub(super) async fn status(
     body: Bytes,
 ) -> Answer {
     let body: HandleBody = portal.admit(&context, &headers, &body)?;
-    let view = portal
-        .login
-        .phone_status(&body.handle, context.caller(&headers))
-        .await?;
-    Ok(portal.phone_answer(&view, locale(&headers, portal.settings.branding.locale)))
+    let (login, caller) = (&portal.login, context.caller(&headers));
+    let opened = login.admit_opener(&body.handle, body.opener.as_deref(), caller).await?;
+    let view = login.phone_status(&body.handle, caller).await?;
+    // A link may have come from anybody: it says whose WeChat it is for.
+    let whose = match &opened {
+        Some(row) => login.whose(row).await?,
+        None => None,
+    };
+    Ok(portal.phone_answer(&view, whose.as_ref(), locale(&headers, portal.settings.branding.locale)))
 }
 
 /// `POST /.menshen/phone/confirm`
@@ -126,7 +135,9 @@ pub(super) async fn confirm(
         phone_errno: body.phone_errno,
         accept: body.accept,
     };
-    let outcome = match portal.login.confirm(call, context.caller(&headers)).await? {
+    let (login, caller) = (&portal.login, context.caller(&headers));
+    login.admit_opener(&body.handle, body.opener.as_deref(), caller).await?;
+    let outcome = match login.confirm(call, caller).await? {
         Confirmed::Binding => Outcome {
             outcome: "bind",
             phone_note: None,
@@ -191,7 +202,7 @@ impl Inner {
         Cow::Borrowed(&facts.site)
     }
 
-    fn phone_answer(&self, view: &PhoneView, locale: Locale) -> Response<axum::body::Body> {
+    fn phone_answer(&self, view: &PhoneView, whose: Option<&StatusUser>, locale: Locale) -> Response<axum::body::Body> {
         let texts = Texts::of(locale);
         let connection = self.settings.connection(&view.connection);
         let browser = view
@@ -229,6 +240,7 @@ impl Inner {
             phone: view.phone.as_str(),
             known: view.known,
             account: view.account.as_ref(),
+            person: whose,
             purpose: view.connects.then(|| PurposeObject {
                 kind: "connect",
                 text: view
@@ -292,6 +304,9 @@ struct PhoneAnswer<'a> {
     known: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a StatusUser>,
+    /// Whose WeChat it is, where a link has to say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<&'a StatusUser>,
     #[serde(skip_serializing_if = "Option::is_none")]
     purpose: Option<PurposeObject>,
     connection: ConnectionObject<'a>,

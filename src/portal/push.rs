@@ -18,13 +18,14 @@ use tracing::{info, warn};
 
 use crate::config::settings::{Connection, ConnectionKind, Locale};
 use crate::login::error::LoginError;
-use crate::login::official_account::{Asked, MessageScan, OfficialAccountDesk};
+use crate::login::official_account::{Asked, MessageScan, OfficialAccountDesk, UnderSignature};
 use crate::login::scene::Scene;
 use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::RequestContext;
 use crate::portal::pages::confirm_url;
 use crate::portal::problem::Problem;
+use crate::portal::push_relay::Arrived;
 use crate::portal::query::Query;
 use crate::portal::texts::chat::{Asking, asking, refusing};
 use crate::wechat::{PushFault, PushKind, PushMessage, PushQuery};
@@ -57,7 +58,8 @@ impl Params {
     }
 }
 
-/// `GET`: WeChat asks whether the address is the account's, and reads its echo. It changes nothing.
+/// `GET`: WeChat asks whether the address is the account's, and reads its echo. In plain mode its signature would sign a
+/// message as well, and is remembered as a question's.
 pub(super) async fn handshake(
     State(portal): State<Arc<Inner>>,
     Extension(context): Extension<RequestContext>,
@@ -73,6 +75,16 @@ pub(super) async fn handshake(
         .echostr
         .filter(|echo| echo.len() <= LONGEST_ECHO)
         .ok_or(Code::BadRequest)?;
+    let deadline = Instant::now() + BUDGET;
+    portal
+        .admit_once(
+            connection,
+            account,
+            &params.signature,
+            UnderSignature::Question,
+            deadline,
+        )
+        .await?;
     portal.login.metrics.pushed(&connection.id, "handshake");
     Ok(text(echo))
 }
@@ -93,20 +105,10 @@ pub(super) async fn receive(
         Ok(message) => message,
         Err(fault) => return Err(portal.refuse_push(&context, connection, fault)),
     };
-    if account.door.is_plain() {
-        let admitted = portal
-            .login
-            .admit_plain(connection, &params.timestamp, &params.nonce, &body);
-        let admitted = timeout_at(deadline, admitted).await;
-        if !admitted.map_err(|_| Problem::new(Code::StoreUnavailable))?? {
-            warn!(
-                connection = connection.id,
-                "a plain message under the signature of another one: refused"
-            );
-            portal.login.metrics.pushed(&connection.id, "replayed");
-            return Err(Code::Forbidden.into());
-        }
-    }
+    let under_it = UnderSignature::Message(&body);
+    portal
+        .admit_once(connection, account, &params.signature, under_it, deadline)
+        .await?;
     let scan = MessageScan {
         openid: &message.from,
         created_at: message.created_at,
@@ -138,7 +140,14 @@ pub(super) async fn receive(
     }
     let query = raw.unwrap_or_default();
     let left = deadline.saturating_duration_since(Instant::now());
-    Ok(portal.hand_on(connection, &query, &headers, body, left).await)
+    let arrived = Arrived {
+        message: &message,
+        nonce: &params.nonce,
+        query: &query,
+        headers: &headers,
+        body,
+    };
+    Ok(portal.hand_on(connection, account, arrived, left).await)
 }
 
 impl Inner {
@@ -149,6 +158,31 @@ impl Inner {
         }
         let found = self.settings.connection(id).zip(self.login.accounts.get(id));
         found.ok_or_else(|| Code::NotFound.into())
+    }
+
+    /// Refuses what came under the plain signature of something else.
+    async fn admit_once(
+        &self,
+        connection: &Connection,
+        account: &OfficialAccountDesk,
+        signature: &str,
+        under_it: UnderSignature<'_>,
+        deadline: Instant,
+    ) -> Result<(), Problem> {
+        if !account.door.is_plain() {
+            return Ok(());
+        }
+        let admitted = self.login.admit_plain(connection, signature, under_it);
+        let admitted = timeout_at(deadline, admitted).await;
+        if admitted.map_err(|_| Problem::new(Code::StoreUnavailable))?? {
+            return Ok(());
+        }
+        warn!(
+            connection = connection.id,
+            "a plain message under the signature of another one: refused"
+        );
+        self.login.metrics.pushed(&connection.id, "replayed");
+        Err(Code::Forbidden.into())
     }
 
     /// Whoever is not WeChat is told nothing else; the log says what an operator would look for.
@@ -226,38 +260,26 @@ impl Inner {
 
     fn reply(&self, account: &OfficialAccountDesk, message: &PushMessage, said: &str, nonce: &str) -> Answer {
         let now = self.login.clock.now();
-        let xml = account.door.wrap(&message.answer(said, now), nonce, now);
-        let xml = xml.map_err(|_| LoginError::Seal("a message cannot be encrypted"))?;
-        Ok(([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], xml).into_response())
+        let wrapped = account.door.wrap(&message.answer(said, now), nonce, now);
+        Ok(xml(
+            wrapped.map_err(|_| LoginError::Seal("a message cannot be encrypted"))?
+        ))
     }
+}
 
-    /// What no login is about goes on to whoever answers it.
-    async fn hand_on(
-        &self,
-        connection: &Connection,
-        query: &str,
-        headers: &HeaderMap,
-        body: Bytes,
-        time: Duration,
-    ) -> Response<Body> {
-        let relayed = self.relays.hand_on(&connection.id, query, headers, body, time).await;
-        let (response, result) = match relayed {
-            None => (text(NOTHING.to_owned()), "unhandled"),
-            Some(Ok(relayed)) => {
-                let mut response = Response::new(Body::from(relayed.body));
-                if let Some(content_type) = relayed.content_type {
-                    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-                }
-                (response, "relayed")
-            }
-            Some(Err(fault)) => {
-                warn!(connection = connection.id, %fault, "relay_url did not answer a message");
-                (text(NOTHING.to_owned()), "relay_failed")
-            }
-        };
-        self.login.metrics.pushed(&connection.id, result);
-        response
-    }
+/// Whether messages come in at this path.
+pub(super) fn is_push(path: &str) -> bool {
+    let below = path.strip_prefix("/.menshen/connections/");
+    below
+        .and_then(|below| below.split_once('/'))
+        .is_some_and(|(_, rest)| rest == "push")
+}
+
+/// Makes of an answer something that a browser shows and never runs. WeChat reads every answer, but whoever has seen a
+/// signed message can have a browser send it once more, and what comes back is shown in `public_url`'s origin.
+pub(super) fn disarm(response: &mut Response<Body>) {
+    let policy = HeaderValue::from_static("default-src 'none'; sandbox; frame-ancestors 'none'");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
 }
 
 fn greeting(connection: &Connection) -> Option<&str> {
@@ -265,6 +287,16 @@ fn greeting(connection: &Connection) -> Option<&str> {
         ConnectionKind::OfficialAccountQr(account) => account.greeting.as_deref(),
         _ => None,
     }
+}
+
+/// WeChat's word for "nothing to say".
+pub(super) fn nothing() -> Response<Body> {
+    text("success".to_owned())
+}
+
+/// A message in answer.
+pub(super) fn xml(body: String) -> Response<Body> {
+    ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], body).into_response()
 }
 
 fn text(body: String) -> Response<Body> {
@@ -276,7 +308,5 @@ fn text(body: String) -> Response<Body> {
 const BUDGET: Duration = Duration::from_millis(4_000);
 /// So long a message that goes on waits for the audit.
 const NOTING: Duration = Duration::from_secs(1);
-/// WeChat's word for "nothing to say".
-const NOTHING: &str = "success";
 /// Bytes; WeChat's has nineteen.
 const LONGEST_ECHO: usize = 256;

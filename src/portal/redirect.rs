@@ -37,8 +37,8 @@ pub(super) struct StartQuery {
 #[derive(Debug, Deserialize)]
 pub(super) struct CallbackQuery {
     #[serde(default)]
-    state: String,
-    code: Option<String>,
+    pub(super) state: String,
+    pub(super) code: Option<String>,
 }
 
 /// `GET /.menshen/connections/ID/start?rd=`: to WeChat's page. Only a top-level navigation gets a cookie, as on the login
@@ -131,7 +131,11 @@ pub(super) async fn callback(
         address: context.address,
         request_id: context.request_id.to_string(),
     };
-    match Arc::clone(&portal.login).finish_redirect(&id, returned).await {
+    let finished = Arc::clone(&portal.login).finish_redirect(&id, returned).await;
+    if finished.as_ref().is_err_and(was_no_code) {
+        limits.wrong_code(context.limit_key);
+    }
+    match finished {
         Ok(address) => Ok(Redirect::to(&address).into_response()),
         Err(LoginError::Unknown) => Ok(page(RedirectProblem::Stale, Some(&asking))),
         Err(LoginError::Snapshot) => Ok(page(RedirectProblem::Snapshot, Some(&asking))),
@@ -147,6 +151,15 @@ pub(super) async fn callback(
             portal.login.metrics.refused(problem.code.as_str());
             Ok(response)
         }
+    }
+}
+
+/// Whether a callback came with a code that is none, or with a state that is spent. Each may have left two rows.
+pub(super) fn was_no_code(error: &LoginError) -> bool {
+    match error {
+        LoginError::Unknown => true,
+        LoginError::Wechat(error) => error.outcome() == Outcome::CodeInvalid,
+        _ => false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where a service account's other messages go on: the program that answered them before.
 //!
-//! It gets what WeChat sent, byte by byte, with WeChat's signature, and checks it with the same token and key. What it
-//! answers is WeChat's to read and is not looked at. It has a little less time than WeChat gives, and whatever goes wrong
-//! is answered with `success`: WeChat shows everything else to the person as an outage of the account.
+//! It gets what WeChat sent: signed and encrypted anew with keys of its own, where it has some; else byte by byte, with
+//! WeChat's signature, and checks it with the same token and key. Then its answer is not looked at. It has a little less
+//! time than WeChat gives, and whatever goes wrong is answered with `success`: WeChat shows everything else to the person
+//! as an outage of the account.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use url::Url;
 
 use crate::config::Settings;
 use crate::config::settings::ConnectionKind;
+use crate::wechat::BadRelayAnswer;
 
 /// The relays of all connections.
 #[derive(Debug)]
@@ -44,6 +46,12 @@ pub(super) enum RelayFault {
     /// Redirects are not followed: the message would go to who knows whom.
     #[error("it answered with status {0}")]
     Status(u16),
+    /// It has keys of its own, and answers with others.
+    #[error(transparent)]
+    Answer(#[from] BadRelayAnswer),
+    /// The machine gives no randomness.
+    #[error("the message cannot be encrypted")]
+    NotEncrypted,
     /// No answer to WeChat is that long.
     #[error("its answer is longer than {MOST_BYTES} bytes")]
     TooLarge,

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::accounts::Directory;
 use crate::config::Settings;
-use crate::config::settings::{Connection, ConnectionKind, Wechat};
+use crate::config::settings::{Connection, ConnectionKind, WebScope, Wechat};
 use crate::gate::Gate;
 use crate::login::Login;
 use crate::login::account_codes::AccountCodes;
@@ -41,7 +41,7 @@ use crate::telemetry::audit::Auditor;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
-use crate::wechat::{MiniProgram, PushDoor, ServiceAccount, Transport};
+use crate::wechat::{MiniProgram, OfficialAccount, PushDoor, RelaySeal, ServiceAccount, Transport};
 
 /// What a gateway has from its start to its stop.
 #[derive(Debug)]
@@ -298,8 +298,18 @@ impl Resources {
                     let (scenes, clock) = (Arc::clone(&keyring.scenes), self.clock.clone());
                     AccountCodes::new(id, ticket_ttl, scenes, wechat.clone(), clock)
                 });
-            let door = PushDoor::new(account, app_id)?;
-            accounts.insert(id.clone(), OfficialAccountDesk { wechat, door, codes });
+            let desk = OfficialAccountDesk {
+                wechat,
+                door: PushDoor::new(account, app_id)?,
+                relay: RelaySeal::of(account, app_id)?,
+                codes,
+                web: account.verify_opener.then(|| {
+                    let (transport, secret) = (Arc::clone(transport), connection.app_secret.clone());
+                    let open_base = settings.wechat.open_base.clone();
+                    OfficialAccount::new(transport, open_base, app_id, secret, WebScope::Base)
+                }),
+            };
+            accounts.insert(id.clone(), desk);
         }
         Ok(accounts)
     }

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde::Serialize;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::identifiers;
 
@@ -173,6 +173,67 @@ impl Push {
                 .replace("</xml>", &format!("<Encrypt>{}</Encrypt>\n</xml>", cdata(&encrypted)))
         };
         Attempt { query, body }
+    }
+
+    /// The same that happens at another time.
+    #[must_use]
+    pub fn at(&self, now: u64) -> Self {
+        let (before, rest) = self.xml.split_once("<CreateTime>").unwrap_or((&self.xml, ""));
+        let after = rest.split_once("</CreateTime>").map_or("", |(_, after)| after);
+        Self {
+            xml: format!("{before}<CreateTime>{now}</CreateTime>{after}"),
+            ..self.clone()
+        }
+    }
+
+    /// The same message as a server with these settings would get it.
+    #[must_use]
+    pub fn signed_by(&self, settings: &PushSettings) -> Self {
+        Self {
+            settings: settings.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The message in an attempt, as the account's server reads it; `None` if it is signed or encrypted by anybody else.
+    pub fn opened(&self, attempt: &Attempt) -> Option<String> {
+        let query: HashMap<String, String> = form_urlencoded::parse(attempt.query.as_bytes()).into_owned().collect();
+        let of = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
+        let token = self.settings.token.as_str();
+        if sign(&[token, of("timestamp"), of("nonce")]) != of("signature") {
+            return None;
+        }
+        if self.settings.mode == PushMode::Plain {
+            return Some(attempt.body.clone());
+        }
+        let encrypted = fields(&attempt.body)?.remove("Encrypt")?;
+        let signed = sign(&[token, of("timestamp"), of("nonce"), &encrypted]) == of("msg_signature");
+        let message = decrypt(&self.settings.encoding_aes_key, &self.app_id, &encrypted);
+        message
+            .filter(|_| signed && of("encrypt_type") == "aes")
+            .map(|message| message.trim_end().to_owned())
+    }
+
+    /// A text with which the account's server answers.
+    pub fn answered(&self, text: &str, now: u64) -> String {
+        let message = format!(
+            "<xml><ToUserName>{}</ToUserName><FromUserName>{}</FromUserName><CreateTime>{now}</CreateTime>\
+             <MsgType>text</MsgType><Content>{}</Content></xml>",
+            cdata(&self.openid),
+            cdata(&self.account),
+            cdata(text)
+        );
+        if self.settings.mode == PushMode::Plain {
+            return message;
+        }
+        let (time, nonce) = (now.to_string(), "42");
+        let encrypted = encrypt(&self.settings.encoding_aes_key, &self.app_id, &message);
+        let signature = sign(&[&self.settings.token, &time, nonce, &encrypted]);
+        format!(
+            "<xml><Encrypt>{}</Encrypt><MsgSignature>{signature}</MsgSignature><TimeStamp>{time}</TimeStamp>\
+             <Nonce>{nonce}</Nonce></xml>",
+            cdata(&encrypted)
+        )
     }
 
     /// What an answer of the server shows in the chat.

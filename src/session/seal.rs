@@ -28,6 +28,8 @@ pub enum Purpose {
     AppTicket = 4,
     /// The browser's half of a ticket on its way through WeChat.
     CarriedHalf = 5,
+    /// Who opened a service account's link.
+    Opener = 6,
 }
 
 /// The sealing keys, newest last. Cheap to share; replaced as a whole when keys are read again.
@@ -173,6 +175,7 @@ impl SealingKey {
                 derive(PURPOSES[2])?,
                 derive(PURPOSES[3])?,
                 derive(PURPOSES[4])?,
+                derive(PURPOSES[5])?,
             ],
         })
     }
@@ -201,12 +204,13 @@ impl KeyType for KeyLength {
     }
 }
 
-const PURPOSES: [Purpose; 5] = [
+const PURPOSES: [Purpose; 6] = [
     Purpose::Session,
     Purpose::Ticket,
     Purpose::LastUser,
     Purpose::AppTicket,
     Purpose::CarriedHalf,
+    Purpose::Opener,
 ];
 /// Seconds for which a sealing key is published before it seals: every node has read it by then.
 pub const SEALING_NOTICE: i64 = 60;

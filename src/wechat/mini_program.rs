@@ -8,16 +8,13 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use governor::clock::Clock as _;
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
+use governor::Quota;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::wechat::access_token::AccessTokens;
 use crate::wechat::answer::{bad, read_image, read_json};
-use crate::wechat::clock::LimiterClock;
+use crate::wechat::call_budget::CallBudget;
 use crate::wechat::endpoint::Endpoint;
 use crate::wechat::error::{BadAnswer, Refusal, WechatError};
 use crate::wechat::phone::{PhoneAnswer, PhoneNumber};
@@ -34,7 +31,7 @@ pub struct MiniProgram {
 struct App {
     transport: Arc<Transport>,
     tokens: AccessTokens,
-    codes: RateLimiter<NotKeyed, InMemoryState, LimiterClock, NoOpMiddleware<std::time::Instant>>,
+    codes: CallBudget,
 }
 
 /// Who a login code belongs to. `Debug` shortens both ids.
@@ -64,7 +61,7 @@ impl MiniProgram {
     /// For one AppID. Calls nothing yet.
     pub fn new(transport: Arc<Transport>, app_id: impl Into<Box<str>>, app_secret: SecretString) -> Self {
         let quota = Quota::per_minute(CODES_PER_MINUTE).allow_burst(CODE_BURST);
-        let codes = RateLimiter::direct_with_clock(quota, LimiterClock(Arc::clone(transport.clock())));
+        let codes = CallBudget::new(Endpoint::UnlimitedCode, quota, transport.clock());
         let tokens = AccessTokens::new(Arc::clone(&transport), app_id, app_secret);
         Self {
             app: Arc::new(App {
@@ -166,7 +163,7 @@ impl MiniProgram {
         let App { transport, tokens, .. } = &*self.app;
         request.validate()?;
         tokens.breaker().admit(endpoint)?;
-        self.take_from_quota()?;
+        self.app.codes.take()?;
         let deadline = transport.deadline();
         tokens
             .call(&deadline, async |token| {
@@ -200,13 +197,6 @@ impl MiniProgram {
             })
             .await?;
         Ok(answer.quota)
-    }
-
-    fn take_from_quota(&self) -> Result<(), WechatError> {
-        self.app.codes.check().map_err(|until| WechatError::RateLimited {
-            endpoint: Endpoint::UnlimitedCode,
-            retry_after: until.wait_time_from(LimiterClock(Arc::clone(self.app.transport.clock())).now()),
-        })
     }
 }
 

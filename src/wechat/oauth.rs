@@ -75,6 +75,14 @@ struct ProfileAnswer {
     headimgurl: Option<String>,
 }
 
+/// Whether this can be a code that WeChat sent a browser back with.
+///
+/// # Errors
+/// [`WechatError::NotACode`].
+pub fn check_oauth_code(code: &str) -> Result<(), WechatError> {
+    check_code(Endpoint::OauthToken, code)
+}
+
 impl Oauth {
     pub(super) fn new(transport: Arc<Transport>, app_id: impl Into<Box<str>>, app_secret: SecretString) -> Self {
         let breaker = Breaker::new(Arc::clone(transport.clock()));

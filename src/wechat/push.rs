@@ -45,6 +45,8 @@ pub struct PushMessage {
     pub created_at: i64,
     /// What it is.
     pub kind: PushKind,
+    /// As it was written, decrypted.
+    pub xml: String,
 }
 
 /// What a message is.
@@ -69,10 +71,13 @@ pub enum PushFault {
     /// Not signed with the account's token.
     #[error("the signature is wrong: compare token with the account's server settings")]
     Signature,
-    /// Signed more than five minutes ago, or in the future.
+    /// Signed more than five minutes ago, or in the future; the farthest where no time is written.
     #[error("its time is {0} s away from this machine's clock")]
     Time(i64),
-    /// Plain where encrypted messages are expected, or the other way round.
+    /// Where a signed envelope is expected, there is none.
+    #[error("it holds nothing that is signed")]
+    Unsigned,
+    /// Plain where encrypted messages are expected, or the other way round; signed.
     #[error("its mode is not the configured one: compare push_mode with the account's server settings")]
     Mode,
     /// Signed, and yet it does not decrypt.
@@ -87,9 +92,9 @@ pub enum PushFault {
 }
 
 impl PushFault {
-    /// Whether nothing shows that it comes from WeChat.
+    /// Whether nothing shows that it comes from WeChat. Everything else came under a signature of this moment.
     pub fn is_forged(self) -> bool {
-        matches!(self, Self::Signature | Self::Time(_))
+        matches!(self, Self::Signature | Self::Time(_) | Self::Unsigned)
     }
 }
 
@@ -137,12 +142,14 @@ impl PushDoor {
     /// [`PushFault`].
     pub fn open(&self, query: PushQuery<'_>, body: &[u8], now: i64) -> Result<PushMessage, PushFault> {
         let encrypted = query.encrypt_type == Some("aes");
-        let body = std::str::from_utf8(body).map_err(|_| PushFault::Xml(XmlFault::Malformed));
+        let body = std::str::from_utf8(body);
         let message = match (&self.crypto, encrypted) {
             (Some(crypto), true) => {
-                // The envelope is read before its signature can be checked: it is part of what is signed.
-                let envelope = Fields::read(body?)?;
-                let ciphertext = envelope.get("Encrypt").ok_or(PushFault::Mode)?;
+                // The envelope is read before its signature can be checked: it is part of what is signed. So whatever is
+                // wrong with it is anybody's.
+                let body = body.map_err(|_| PushFault::Unsigned)?;
+                let envelope = Fields::read(body).map_err(|_| PushFault::Unsigned)?;
+                let ciphertext = envelope.get("Encrypt").ok_or(PushFault::Unsigned)?;
                 let signature = query.msg_signature.unwrap_or_default();
                 self.check(signature, &[query.timestamp, query.nonce, ciphertext])?;
                 check_time(query.timestamp, now)?;
@@ -151,11 +158,12 @@ impl PushDoor {
             (None, false) => {
                 self.check(query.signature, &[query.timestamp, query.nonce])?;
                 check_time(query.timestamp, now)?;
-                body?.to_owned()
+                body.map_err(|_| XmlFault::Malformed)?.to_owned()
             }
             // Whoever signs it is told by the log; a stranger learns nothing about the mode.
             _ => {
                 self.check(query.signature, &[query.timestamp, query.nonce])?;
+                check_time(query.timestamp, now)?;
                 return Err(PushFault::Mode);
             }
         };
@@ -192,7 +200,7 @@ impl PushDoor {
 }
 
 impl PushMessage {
-    fn read(xml: &str) -> Result<Self, PushFault> {
+    pub(super) fn read(xml: &str) -> Result<Self, PushFault> {
         let fields = Fields::read(xml)?;
         let field = |name| fields.get(name).ok_or(PushFault::Incomplete);
         let created_at = field("CreateTime")?.parse().map_err(|_| PushFault::Incomplete)?;
@@ -208,6 +216,7 @@ impl PushMessage {
                 .to_owned(),
             created_at,
             kind: PushKind::of(&fields),
+            xml: xml.to_owned(),
         })
     }
 
@@ -255,9 +264,13 @@ impl PushKind {
     }
 }
 
-/// Refuses what was signed too long ago, or too far ahead.
+/// Refuses what was signed too long ago, or too far ahead. The parts of a signature have no limits between them: a time
+/// in another spelling may be another number's digits.
 fn check_time(timestamp: &str, now: i64) -> Result<(), PushFault> {
     let signed: i64 = timestamp.parse().map_err(|_| PushFault::Time(i64::MAX))?;
+    if signed.to_string() != timestamp {
+        return Err(PushFault::Time(i64::MAX));
+    }
     match signed.saturating_sub(now) {
         apart if apart.saturating_abs() <= WINDOW => Ok(()),
         apart => Err(PushFault::Time(apart)),

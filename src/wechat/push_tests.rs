@@ -16,6 +16,9 @@ fn door(push_mode: PushMode) -> PushDoor {
         encoding_aes_key: (push_mode != PushMode::Plain).then(|| SecretString::from(KEY)),
         push_mode,
         relay_url: None,
+        relay_token: None,
+        relay_encoding_aes_key: None,
+        verify_opener: false,
         greeting: None,
     };
     PushDoor::new(&account, APP_ID).unwrap()
@@ -70,6 +73,9 @@ fn the_published_handshake_is_answered() {
         encoding_aes_key: None,
         push_mode: PushMode::Plain,
         relay_url: None,
+        relay_token: None,
+        relay_encoding_aes_key: None,
+        verify_opener: false,
         greeting: None,
     };
     let door = PushDoor::new(&account, "wx1").unwrap();
@@ -198,11 +204,55 @@ fn plain_messages_are_taken_where_they_are_configured_and_nowhere_else() {
         msg_signature: Some(&signature),
         ..plain
     };
-    assert_eq!(encrypted.open(said, body.as_bytes(), NOW), Err(PushFault::Mode));
+    assert_eq!(encrypted.open(said, body.as_bytes(), NOW), Err(PushFault::Unsigned));
     assert_eq!(
         door(PushMode::Plain).open(said, body.as_bytes(), NOW),
         Err(PushFault::Mode)
     );
+}
+
+#[test]
+fn what_is_wrong_before_a_signature_of_this_moment_is_forged_and_after_it_is_the_operators() {
+    let (vector, long) = (vector("gen_scan_str"), format!("<xml>{}</xml>", "x".repeat(60 << 10)));
+    let bodies = ["", "<a", "<xml/>", "<!DOCTYPE x><xml/>", "\u{0}", &long];
+    let unsigned = PushQuery {
+        encrypt_type: Some("aes"),
+        ..PushQuery::default()
+    };
+    for mode in [PushMode::Safe, PushMode::Compatible, PushMode::Plain] {
+        for query in [query(&vector), unsigned, PushQuery::default()] {
+            for body in bodies {
+                let fault = door(mode).open(query, body.as_bytes(), NOW + 400).unwrap_err();
+                assert!(fault.is_forged(), "{mode:?} {query:?} {fault}");
+            }
+        }
+        let fault = door(mode).open(unsigned, &[0xff], NOW).unwrap_err();
+        assert!(fault.is_forged(), "{mode:?} {fault}");
+    }
+    for body in bodies {
+        assert!(!open_plain(body).unwrap_err().is_forged(), "{body:.20}");
+    }
+}
+
+#[test]
+fn a_time_has_one_spelling() {
+    let door = door(PushMode::Plain);
+    for time in [NOW.to_string(), format!("+{NOW}"), format!("0{NOW}"), format!(" {NOW}")] {
+        let signature = door.sign_handshake(&time, "1");
+        let query = PushQuery {
+            signature: &signature,
+            timestamp: &time,
+            nonce: "1",
+            ..PushQuery::default()
+        };
+        let good = time == NOW.to_string();
+        assert_eq!(door.check_handshake(query, NOW).is_ok(), good, "{time}");
+        assert_eq!(
+            door.open(query, event("SCAN", "x").as_bytes(), NOW).is_ok(),
+            good,
+            "{time}"
+        );
+    }
 }
 
 #[test]

@@ -1,18 +1,22 @@
 //! A service account (服务号): codes that say which login they are for, and whether a person follows it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
+use governor::Quota;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::wechat::access_token::AccessTokens;
 use crate::wechat::answer::{bad, read_json};
+use crate::wechat::call_budget::CallBudget;
 use crate::wechat::endpoint::Endpoint;
 use crate::wechat::error::{BadAnswer, Refusal, WechatError};
 use crate::wechat::mini_program::is_id;
 use crate::wechat::transport::{Call, Transport};
 
-/// A service account. Clones share the access token and the pauses.
+/// A service account. Clones share the access token, the pauses and what is left of the day's calls.
 #[derive(Clone)]
 pub struct ServiceAccount {
     app: Arc<App>,
@@ -21,6 +25,8 @@ pub struct ServiceAccount {
 struct App {
     transport: Arc<Transport>,
     tokens: AccessTokens,
+    codes: CallBudget,
+    followers: CallBudget,
 }
 
 /// What WeChat says about a person and the account.
@@ -70,9 +76,24 @@ struct FollowerAnswer {
 impl ServiceAccount {
     /// For one AppID. Calls nothing yet.
     pub fn new(transport: Arc<Transport>, app_id: impl Into<Box<str>>, app_secret: SecretString) -> Self {
+        let codes = CallBudget::new(
+            Endpoint::AccountCode,
+            quota(CODE_EVERY).allow_burst(CODE_BURST),
+            transport.clock(),
+        );
+        let followers = CallBudget::new(
+            Endpoint::Follower,
+            quota(FOLLOWER_EVERY).allow_burst(FOLLOWER_BURST),
+            transport.clock(),
+        );
         let tokens = AccessTokens::new(Arc::clone(&transport), app_id, app_secret);
         Self {
-            app: Arc::new(App { transport, tokens }),
+            app: Arc::new(App {
+                transport,
+                tokens,
+                codes,
+                followers,
+            }),
         }
     }
 
@@ -95,11 +116,18 @@ impl ServiceAccount {
     ///
     /// # Errors
     ///
-    /// Anything that kept WeChat from answering.
+    /// [`WechatError::RateLimited`] when more were asked for than the account has, or anything that kept WeChat from
+    /// answering.
     pub async fn scene_code(&self, scene: &str, expire_seconds: u64) -> Result<String, WechatError> {
         let endpoint = Endpoint::AccountCode;
-        let App { transport, tokens } = &*self.app;
+        let App {
+            transport,
+            tokens,
+            codes,
+            ..
+        } = &*self.app;
         tokens.breaker().admit(endpoint)?;
+        codes.take()?;
         let deadline = transport.deadline();
         let request = CodeRequest {
             // Without it a code lives for a minute, or half of one.
@@ -134,8 +162,14 @@ impl ServiceAccount {
     /// Anything that kept WeChat from answering.
     pub async fn follower(&self, openid: &str) -> Result<Follower, WechatError> {
         let endpoint = Endpoint::Follower;
-        let App { transport, tokens } = &*self.app;
+        let App {
+            transport,
+            tokens,
+            followers,
+            ..
+        } = &*self.app;
         tokens.breaker().admit(endpoint)?;
+        followers.take()?;
         let deadline = transport.deadline();
         let answer = tokens
             .call(&deadline, async |token| {
@@ -169,6 +203,19 @@ impl std::fmt::Debug for ServiceAccount {
     }
 }
 
+/// One call in this time, for ever.
+fn quota(every: Duration) -> Quota {
+    Quota::with_period(every).unwrap_or(Quota::per_second(NonZeroU32::MIN))
+}
+
+/// 90,000 codes a day of the 100,000 that an account has: whoever makes pages that nobody looks at leaves a code every
+/// second to those who want one.
+const CODE_EVERY: Duration = Duration::from_millis(960);
+/// As many people come at once when work begins.
+const CODE_BURST: NonZeroU32 = NonZeroU32::new(300).unwrap();
+/// 4,500,000 a day of 5,000,000.
+const FOLLOWER_EVERY: Duration = Duration::from_micros(19_200);
+const FOLLOWER_BURST: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 /// Thirty days.
 const LONGEST_LIFE: u64 = 2_592_000;
 
@@ -207,6 +254,52 @@ mod tests {
             "action_info": { "scene": { "scene_str": "AWjN3mEq4nYB2Qk7v0cTzXr5sLwP9aGd" } },
         });
         assert_eq!((asked.method.as_str(), asked.json()), ("POST", expected));
+    }
+
+    #[tokio::test]
+    async fn the_codes_of_a_day_cannot_be_used_up_in_an_hour() {
+        let (fake, clock) = (FakeWechat::start().await, ManualClock::at(1_790_000_000));
+        fake.on(Endpoint::AccountCode, |_, _| {
+            Reply::Json(json!({"url": "http://weixin.qq.com/q/02x"}))
+        });
+        let account = ServiceAccount::new(fake.transport(clock.clone()), APP_ID, SecretString::from(APP_SECRET));
+        for _ in 0..CODE_BURST.get() {
+            account.scene_code("s", 60).await.unwrap();
+        }
+        for _ in 0..10 {
+            let refused = account.scene_code("s", 60).await.unwrap_err();
+            let WechatError::RateLimited { endpoint, retry_after } = refused else {
+                panic!("{refused}")
+            };
+            assert_eq!(endpoint, Endpoint::AccountCode);
+            assert!(retry_after <= CODE_EVERY, "{retry_after:?}");
+            clock.advance(retry_after);
+            account.scene_code("s", 60).await.unwrap();
+        }
+        assert_eq!(fake.asked(Endpoint::AccountCode).len(), 310);
+        let day = Duration::from_secs(86_400).as_millis() / CODE_EVERY.as_millis();
+        assert_eq!(day, 90_000);
+    }
+
+    #[tokio::test]
+    async fn who_follows_is_not_asked_for_without_end() {
+        let fake = FakeWechat::start().await;
+        fake.on(Endpoint::Follower, |_, _| {
+            Reply::Json(json!({"subscribe": 0, "openid": "o1"}))
+        });
+        let account = account(&fake);
+        for _ in 0..FOLLOWER_BURST.get() {
+            account.app.followers.take().unwrap();
+        }
+        let refused = account.follower("o1").await.unwrap_err();
+        assert!(matches!(
+            refused,
+            WechatError::RateLimited {
+                endpoint: Endpoint::Follower,
+                ..
+            }
+        ));
+        assert_eq!(fake.asked(Endpoint::Follower).len(), 0);
     }
 
     #[tokio::test]

@@ -1,11 +1,15 @@
 //! Logins by a service account's code: the message that WeChat pushes, the link in the answer, the page behind it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use menshen::sandbox::{
     AccountAct, Attempt, Effect, Endpoint, Fault, Push, PushMode, PushReply, PushSettings, SERVICE_APP,
 };
+use menshen::store::UserChange;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::support::browser::Events;
 use crate::support::phone::Phone;
@@ -13,7 +17,7 @@ use crate::support::postgres::Postgres;
 use crate::support::upstream::{Upstream, answer as bytes_of};
 use crate::support::wire::Request;
 use crate::support::world::{PUBLIC_HOST, Plan, SITE};
-use crate::support::{Browser, World, browser::LoginPage};
+use crate::support::{Answer, Browser, World, browser::LoginPage};
 
 const ID: &str = "follow";
 const TOKEN: &str = "MenshenSandboxToken01";
@@ -355,6 +359,45 @@ async fn whoever_guesses_signatures_is_slowed_down_and_wechat_is_not() {
 }
 
 #[tokio::test]
+async fn what_nobody_signed_counts_as_a_guess_whatever_is_wrong_with_it() {
+    let long = format!("<xml>{}</xml>", "x".repeat(60 * 1024));
+    let bodies = ["", "<a", "<xml/>", "<!DOCTYPE x [<!ENTITY a \"b\">]><xml/>", &long];
+    for mode in [PushMode::Safe, PushMode::Compatible, PushMode::Plain] {
+        for body in bodies {
+            let world = plan(mode, "").set("limits.phone_calls", "20/min").start().await;
+            let encrypted = "&encrypt_type=aes&msg_signature=0";
+            for query in [
+                "signature=0&timestamp=1&nonce=1".to_owned(),
+                format!("signature=0{encrypted}"),
+            ] {
+                let unsigned = Attempt {
+                    query,
+                    body: body.to_owned(),
+                };
+                world.send(&pushed(&world, &unsigned)).await.refused(403, "forbidden");
+            }
+            let unsigned = Attempt {
+                query: format!("signature=0{encrypted}"),
+                body: body.to_owned(),
+            };
+            world
+                .send(&pushed(&world, &unsigned))
+                .await
+                .refused(429, "rate_limited");
+            let counted = world.gateway().status().metrics().unwrap();
+            assert!(
+                counted.contains("menshen_push_messages_total{connection=\"follow\",result=\"forged\"} 3"),
+                "{mode:?} {body:.20}: {counted}"
+            );
+            assert!(
+                !counted.contains("result=\"unreadable\""),
+                "{mode:?} {body:.20}: {counted}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_same_message_again_gets_the_same_answer_and_changes_nothing() {
     let world = world().await;
     let mut browser = world.browser();
@@ -420,6 +463,33 @@ async fn a_second_scan_has_a_link_of_its_own_and_a_late_repetition_of_the_first_
     let confirm = ConfirmPage::of(&world, "lilei", &two);
     confirm.phone.status().await.expect(200);
     confirm.phone.confirm(number).await.expect(200);
+}
+
+#[tokio::test]
+async fn who_scans_again_and_again_keeps_a_ticket_for_three_times_its_time() {
+    let world = world().await;
+    let mut browser = world.browser();
+    let (page, _events) = opened(&mut browser).await;
+    scan(&world, "lilei", &page.ticket).await;
+    let code = act(&world, "lilei", AccountAct::Scan(&page.ticket));
+    let mut standing = Vec::new();
+    for _ in 0..5 {
+        world.clock.advance(100);
+        // WeChat's own code has ended by then: the message is as its server would write it.
+        let again = code.at(u64::try_from(world.clock.now()).unwrap());
+        let attempt = again.attempt(u64::try_from(world.clock.now()).unwrap());
+        world.send(&pushed(&world, &attempt)).await.expect(200);
+        let status = browser.status(&page).await.expect(200).json();
+        standing.push((status["status"].clone(), status["expires_in"].as_i64().unwrap()));
+    }
+    let left: Vec<i64> = standing.iter().map(|(_, left)| *left).collect();
+    assert!(
+        (115..=120).contains(&left[0]) && (115..=120).contains(&left[1]),
+        "{left:?}"
+    );
+    assert!((50..=60).contains(&left[2]), "{left:?}");
+    assert_eq!(standing[3].0, "expired");
+    assert_eq!(standing[4].0, "expired");
 }
 
 #[tokio::test]
@@ -561,6 +631,72 @@ async fn everything_else_goes_on_as_it_came_and_is_answered_as_the_relay_says() 
     assert_eq!(relay.last().body, attempt.body.as_bytes());
 }
 
+/// Settings of a program that is WeChat's server to nobody: with keys of its own.
+fn relay_settings(mode: PushMode) -> PushSettings {
+    PushSettings {
+        token: "RelayToken7".to_owned(),
+        encoding_aes_key: "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefg".to_owned(),
+        ..PushSettings::new("/unused", mode)
+    }
+}
+
+#[tokio::test]
+async fn a_relay_with_keys_of_its_own_reads_and_answers_and_signs_nobody_in() {
+    for mode in [PushMode::Safe, PushMode::Compatible, PushMode::Plain] {
+        let (relay, settings) = (Upstream::start().await, relay_settings(mode));
+        let more = format!(
+            "relay_url = \"http://{}/wechat?key=7\"\nrelay_token = \"{}\"\nrelay_encoding_aes_key = \"{}\"\n",
+            relay.address(),
+            settings.token,
+            settings.encoding_aes_key
+        );
+        let world = plan(mode, &more).start().await;
+        let mut browser = world.browser();
+        let (page, _events) = opened(&mut browser).await;
+        scan(&world, "lilei", &page.ticket).await;
+        assert!(relay.requests().is_empty(), "a login is nobody else's");
+
+        // It gets what the person wrote, under its own keys.
+        let said = act(&world, "lilei", AccountAct::Say("what are your opening hours?"));
+        let mirror = said.signed_by(&settings);
+        relay.respond(bytes_of(200, &[("Content-Type", "text/xml")], "success"));
+        assert_eq!(deliver(&world, &said).await, PushReply::Nothing);
+        let received = relay.last();
+        let (path, query) = received.target.split_once('&').unwrap();
+        assert_eq!(path, "/wechat?key=7");
+        let got = Attempt {
+            query: query.to_owned(),
+            body: String::from_utf8(received.body.clone()).unwrap(),
+        };
+        assert_eq!(mirror.opened(&got).as_deref(), Some(&*said.xml), "{mode:?}");
+        assert_eq!(said.opened(&got), None, "not under the account's");
+
+        // Its answer is shown in the chat.
+        relay.respond(bytes_of(
+            200,
+            &[("Content-Type", "text/xml")],
+            &mirror.answered("From nine to five.", world.sandbox.now()),
+        ));
+        assert_eq!(
+            deliver(&world, &said).await,
+            PushReply::Text("From nine to five.".to_owned()),
+            "{mode:?}"
+        );
+        if mode != PushMode::Plain {
+            relay.respond(bytes_of(200, &[], &said.answered("Not its keys.", world.sandbox.now())));
+            assert_eq!(deliver(&world, &said).await, PushReply::Nothing);
+        }
+
+        // What it signs itself is nobody's: neither what it got nor what it makes up.
+        world.send(&pushed(&world, &got)).await.refused(403, "forbidden");
+        let (page, _events) = opened(&mut browser).await;
+        let forged = act(&world, "hanmeimei", AccountAct::Scan(&page.ticket)).signed_by(&settings);
+        let forged = forged.attempt(world.sandbox.now());
+        world.send(&pushed(&world, &forged)).await.refused(403, "forbidden");
+        assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+    }
+}
+
 /// A scan of a code that another program has made.
 async fn foreign_scan(world: &World, scene: &str) -> Push {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -614,6 +750,57 @@ async fn a_relay_that_fails_is_answered_for() {
     scan(&world, "lilei", &page.ticket).await;
     let push = act(&world, "lilei", AccountAct::Say("hello"));
     assert_eq!(deliver(&world, &push).await, PushReply::Nothing);
+}
+
+/// Whoever has seen a signed message can have a browser send it: the answer is shown at `public_url`'s origin.
+#[tokio::test]
+async fn what_a_relay_answers_is_nothing_that_a_browser_runs() {
+    const SCRIPT: &str = "<x><script xmlns=\"http://www.w3.org/1999/xhtml\">alert(1)</script></x>";
+    let relay = Upstream::start().await;
+    let more = format!("relay_url = \"http://{}/\"\n", relay.address());
+    let world = plan(PushMode::Safe, &more).start().await;
+    let (page, _events) = opened(&mut world.browser()).await;
+    scan(&world, "lilei", &page.ticket).await;
+    let push = act(&world, "lilei", AccountAct::Say("hello"));
+    for (said, sent) in [
+        (Some("text/xml"), "text/xml"),
+        (Some("Text/XML ;charset=gbk"), "text/xml"),
+        (Some("application/xml"), "text/plain; charset=utf-8"),
+        (Some("application/xhtml+xml"), "text/plain; charset=utf-8"),
+        (Some("image/svg+xml"), "text/plain; charset=utf-8"),
+        (Some("text/html"), "text/plain; charset=utf-8"),
+        (Some("text/xmlish"), "text/plain; charset=utf-8"),
+        (None, "text/plain; charset=utf-8"),
+    ] {
+        let types: Vec<_> = said.map(|said| ("Content-Type", said)).into_iter().collect();
+        relay.respond(bytes_of(200, &types, SCRIPT));
+        let attempt = push.attempt(world.sandbox.now());
+        let answer = world.send(&pushed(&world, &attempt)).await.expect(200);
+        assert_eq!(answer.header("content-type"), Some(sent), "{said:?}");
+        assert_harmless(&answer);
+        assert_eq!(answer.text(), SCRIPT);
+    }
+    // What Menshen says itself is no page either.
+    let scanned = act(&world, "lilei", AccountAct::Scan(&page.ticket)).attempt(world.sandbox.now());
+    assert_harmless(&world.send(&pushed(&world, &scanned)).await.expect(200));
+    let forged = Attempt {
+        query: scanned.query.replacen("msg_signature=", "msg_signature=0", 1),
+        body: scanned.body,
+    };
+    let mut navigated = pushed(&world, &forged).without("Accept").header("Accept", "text/html");
+    navigated = navigated.header("Sec-Fetch-Mode", "navigate");
+    assert_harmless(&world.send(&navigated).await.refused(403, "forbidden"));
+}
+
+#[track_caller]
+fn assert_harmless(answer: &Answer) {
+    assert_eq!(
+        answer.header("content-security-policy"),
+        Some("default-src 'none'; sandbox; frame-ancestors 'none'"),
+        "{}",
+        answer.head()
+    );
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
 }
 
 /// WeChat hangs up after five seconds.
@@ -768,6 +955,119 @@ async fn a_code_is_asked_for_when_its_tab_is_shown_and_once_per_ticket() {
         .refused(404, "not_found");
 }
 
+/// A page of the site as a browser behind this address opens it.
+async fn open_from(world: &World, address: &str, target: &str) -> Answer {
+    let request = world
+        .browser()
+        .navigation("GET", target)
+        .header("Sec-Fetch-Site", "none");
+    let request = request.without("X-Forwarded-For").header("X-Forwarded-For", address);
+    world.send(&request).await
+}
+
+/// WeChat makes 100,000 codes a day for an account, and whoever opens a page need not be anybody.
+#[tokio::test]
+async fn whoever_opens_pages_in_a_loop_leaves_the_account_codes_and_everybody_another_way_in() {
+    let world = of(World::plan_https(), PushMode::Safe, "")
+        .set("sites.0.connections", vec![ID, "staff"])
+        .start()
+        .await;
+    let (world, began) = (&world, Instant::now());
+    let (mut served, mut refused) = (0, 0);
+    for round in 0..18 {
+        let page = |place: u8| async move {
+            let answer = open_from(world, &format!("203.0.{round}.{place}"), "/reports").await;
+            let text = answer.expect(401).text();
+            assert!(
+                text.contains("connection=follow") && text.contains("connection=staff"),
+                "the tabs"
+            );
+            text.contains("No code can be had for Account at the moment.")
+        };
+        for without in futures_util::future::join_all((0..20).map(page)).await {
+            assert!(round > 0 || !without, "the first are served");
+            *(if without { &mut refused } else { &mut served }) += 1;
+        }
+    }
+    let calls = world.sandbox.calls(Endpoint::AccountCode);
+    let most = 302 + began.elapsed().as_secs() * 2;
+    assert_eq!(calls, served);
+    assert!((300..=most).contains(&calls), "{calls}, and at most {most}");
+    assert!(refused >= 360_u64.saturating_sub(most), "{refused}");
+
+    // The script of a page is told when to ask again, and so is a browser that knows no other way.
+    let renew = |place: u8| async move {
+        let body = json!({ "connection": ID, "rd": "/" });
+        let request = world.browser().script("POST", "/.menshen/tickets").json(&body);
+        let request = request.without("X-Forwarded-For");
+        world
+            .send(&request.header("X-Forwarded-For", &format!("192.0.2.{place}")))
+            .await
+    };
+    let answers = futures_util::future::join_all((0..40).map(renew)).await;
+    let refused: Vec<_> = answers.into_iter().filter(|answer| answer.status != 201).collect();
+    assert!(!refused.is_empty());
+    for answer in refused {
+        let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=5).contains(&after), "{after}");
+        answer.refused(429, "rate_limited");
+    }
+}
+
+#[tokio::test]
+async fn one_address_gets_so_many_codes_of_the_account_and_another_its_own() {
+    let world = of(World::plan_https(), PushMode::Safe, "")
+        .set("limits.account_codes", "3/min")
+        .start()
+        .await;
+    for _ in 0..3 {
+        open_from(&world, "203.0.113.7", "/reports").await.expect(401);
+    }
+    // There is no other way into this site.
+    let refused = open_from(&world, "203.0.113.7", "/reports").await.refused_page(429);
+    let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=20).contains(&after), "{after}");
+    open_from(&world, "203.0.113.8", "/reports").await.expect(401);
+    assert_eq!(world.sandbox.calls(Endpoint::AccountCode), 4);
+}
+
+/// WeChat refuses one account, and is not asked in vain for the others.
+#[tokio::test]
+async fn a_connection_that_gives_no_code_leaves_the_others_on_the_page() {
+    let world = plan(PushMode::Safe, "")
+        .set("sites.0.connections", vec![ID, "staff"])
+        .set("branding.locale", "auto")
+        .wechat(|config| {
+            let account = config.apps.iter_mut().find(|app| app.app_id.as_str() == SERVICE_APP);
+            account.unwrap().verified = false;
+        })
+        .start()
+        .await;
+    for (language, words) in [
+        ("en", "No code can be had for Account at the moment."),
+        ("zh-CN", "暂时无法获取“Account”的二维码"),
+        ("zh-TW", "暫時無法取得「Account」的 QR 碼"),
+        ("ja", "「Account」のコードは現在取得できません"),
+    ] {
+        for target in ["/.menshen/login", "/.menshen/login?connection=follow"] {
+            let mut browser = world.browser();
+            browser.language = language.to_owned();
+            let page = browser.open(target).await.login_page();
+            let text = page.answer.text();
+            assert!(text.contains(words), "{text}");
+            assert!(text.contains("connection=follow"), "it can be tried again");
+            assert_eq!(page.config["ticket"]["connection"], "staff");
+        }
+    }
+    // Asked for by hand, what works says nothing about the rest.
+    let page = world
+        .browser()
+        .open("/.menshen/login?connection=staff")
+        .await
+        .login_page();
+    assert!(!page.answer.text().contains("No code can be had"));
+}
+
 #[tokio::test]
 async fn no_phone_takes_a_ticket_of_an_account_by_the_mini_programs_call() {
     let world = world().await;
@@ -804,6 +1104,164 @@ async fn the_page_behind_the_link_knows_nobody_and_lives_at_one_host() {
         .refused_page(404);
 }
 
+/// The calls of the page behind the link, in a browser that may hold a proof.
+async fn linked(world: &World, call: &str, body: &Value) -> Answer {
+    let browser = world.browser_at(PUBLIC_HOST);
+    let request = browser.script("POST", &format!("/.menshen/phone/{call}")).json(body);
+    world.send(&request).await
+}
+
+/// Opens an address of the page in WeChat's browser.
+async fn in_wechat(world: &World, target: &str) -> Answer {
+    let browser = world.browser_at(PUBLIC_HOST);
+    let request = browser.navigation("GET", target).header("Sec-Fetch-Site", "none");
+    let request = request.without("User-Agent").header("User-Agent", WECHAT);
+    world.send(&request).await
+}
+
+/// To WeChat and back as this person: the address that WeChat sends their browser to.
+async fn sent_back(world: &World, persona: &str) -> Url {
+    let away = in_wechat(world, &format!("/.menshen/connections/{ID}/opener"))
+        .await
+        .expect(303);
+    assert_eq!(away.header("set-cookie"), None);
+    let mut page = Url::parse(away.header("location").unwrap()).unwrap();
+    let asked: HashMap<_, _> = page.query_pairs().into_owned().collect();
+    assert_eq!((&*asked["scope"], &*asked["appid"]), ("snsapi_base", SERVICE_APP));
+    page.set_fragment(None);
+    page.query_pairs_mut()
+        .append_pair("persona", persona)
+        .append_pair("answer", "allow");
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let answered = http.get(page).header("User-Agent", WECHAT).send().await.unwrap();
+    assert_eq!(answered.status(), 302, "{}", answered.text().await.unwrap());
+    answered.headers()["location"].to_str().unwrap().parse().unwrap()
+}
+
+/// The proof that the page gets in its fragment.
+async fn proof_of(world: &World, persona: &str) -> String {
+    let back = sent_back(world, persona).await;
+    let target = &back[url::Position::BeforePath..];
+    let answer = in_wechat(world, target).await.expect(303);
+    let page = answer.header("location").unwrap();
+    let proof = page.strip_prefix(&format!("/.menshen/connections/{ID}/confirm#opener="));
+    proof.unwrap_or_else(|| panic!("{page}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_link_that_is_passed_on_opens_for_nobody_but_who_scanned() {
+    let world = of(World::plan_https(), PushMode::Safe, "verify_opener = true\n")
+        .start()
+        .await;
+    let mut browser = world.browser();
+    let (page, mut events) = opened(&mut browser).await;
+    let reply = scan(&world, "lilei", &page.ticket).await;
+    let number = events.until("scanned").await["number"].as_i64().unwrap();
+    let (path, handle) = link_in(&reply);
+
+    // Nobody has said who they are, somebody else has, or it is no proof.
+    let (own, others) = (proof_of(&world, "lilei").await, proof_of(&world, "hanmeimei").await);
+    for proof in [Value::Null, json!(others), json!("nonsense"), json!(own[1..])] {
+        let body = json!({ "handle": handle, "opener": proof });
+        linked(&world, "status", &body).await.refused(404, "ticket_unknown");
+        let body = json!({ "handle": handle, "opener": proof, "choice": number });
+        linked(&world, "confirm", &body).await.refused(404, "ticket_unknown");
+    }
+    linked(&world, "status", &json!({ "handle": handle }))
+        .await
+        .refused(404, "ticket_unknown");
+    let row = world.store().await.ticket(&page.ticket).await.unwrap().unwrap();
+    assert!(
+        row.phone_address.is_empty() && !row.shown,
+        "nothing is written down for it"
+    );
+
+    // Who scanned goes on.
+    let shown = linked(&world, "status", &json!({ "handle": handle, "opener": own })).await;
+    assert_eq!(shown.expect(200).json()["status"], "scanned");
+    let body = json!({ "handle": handle, "opener": own, "choice": number });
+    linked(&world, "confirm", &body).await.expect(200);
+    events.until("confirmed").await;
+    browser.redeem(&page).await.expect(200);
+
+    // The page knows where to go first, and where it does not.
+    let path = &Url::parse(&path).unwrap()[url::Position::BeforePath..];
+    let html = in_wechat(&world, path).await.expect(200).text();
+    assert!(
+        html.contains("\"opener\":\"/.menshen/connections/follow/opener\""),
+        "{html}"
+    );
+    let plain = plan(PushMode::Safe, "").start().await;
+    let html = in_wechat(&plain, &format!("/.menshen/connections/{ID}/confirm"))
+        .await
+        .expect(200);
+    assert!(!html.text().contains("\"opener\""));
+    for part in ["opener", "opened"] {
+        let target = format!("/.menshen/connections/{ID}/{part}");
+        in_wechat(&plain, &target).await.refused_page(404);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_back_from_wechat_by_another_way_proves_nobody() {
+    let world = of(World::plan_https(), PushMode::Safe, "verify_opener = true\n")
+        .start()
+        .await;
+    let back = sent_back(&world, "lilei").await;
+    let asked: HashMap<_, _> = back.query_pairs().into_owned().collect();
+    let (code, state) = (&asked["code"], &asked["state"]);
+    let opened = |query: String| format!("/.menshen/connections/{ID}/opened?{query}");
+    for (query, status) in [
+        (format!("code={code}"), 404),
+        (format!("code={code}&state={}x", &state[1..]), 404),
+        (format!("state={state}"), 410),
+        (format!("code=x%20y&state={state}"), 422),
+        (format!("code=guessed&state={state}"), 422),
+    ] {
+        in_wechat(&world, &opened(query)).await.refused_page(status);
+    }
+    let good = opened(format!("code={code}&state={state}"));
+    let elsewhere = world.browser().open(&good).await;
+    elsewhere.refused_page(404);
+    let look = world.browser_at(PUBLIC_HOST).script("GET", &good);
+    world.send(&look).await.refused(400, "bad_request");
+    in_wechat(&world, &good).await.expect(303);
+    in_wechat(&world, &good).await.refused_page(422);
+    // Another browser than WeChat's is told so.
+    let target = format!("/.menshen/connections/{ID}/opener");
+    let told = world.browser_at(PUBLIC_HOST).open(&target).await;
+    assert!(told.text().contains("WeChat"), "{}", told.text());
+    assert_eq!(told.header("location"), None);
+}
+
+#[tokio::test]
+async fn the_page_behind_the_link_says_whose_wechat_it_is_for() {
+    let world = world().await;
+    let store = world.store().await;
+    for (known, name) in [(false, Value::Null), (true, json!("李*"))] {
+        let mut browser = world.browser();
+        let (page, mut events) = opened(&mut browser).await;
+        let reply = scan(&world, "lilei", &page.ticket).await;
+        let number = events.until("scanned").await["number"].as_i64().unwrap();
+        let confirm = ConfirmPage::of(&world, "lilei", &reply);
+        let shown = confirm.phone.status().await.expect(200).json();
+        assert_eq!(shown["known"], known);
+        assert_eq!(shown["person"]["name"], name, "{shown}");
+        confirm.phone.confirm(number).await.expect(200);
+        browser.redeem(&page).await.expect(200);
+        let user = store.users_after("", 1).await.unwrap().remove(0);
+        let change = UserChange {
+            name: Some(Some("李雷".to_owned())),
+            ..UserChange::default()
+        };
+        store.update_user(&user.id, &change, world.clock.now()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_plain_signature_is_good_for_one_message() {
     let world = plan(PushMode::Plain, "").start().await;
@@ -823,6 +1281,65 @@ async fn a_plain_signature_is_good_for_one_message() {
     };
     world.send(&pushed(&world, &forged)).await.refused(403, "forbidden");
     assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+
+    // Nor does the signature of the question for the address sign a message, and it is a question as often as asked.
+    let asked = handshake(&world, world.sandbox.now(), "4242");
+    for _ in 0..2 {
+        assert_eq!(world.send(&asked.0).await.expect(200).text(), "echo");
+    }
+    let other = act(&world, "hanmeimei", AccountAct::Scan(&page.ticket));
+    let signed_otherwise = Attempt {
+        query: asked.1,
+        body: other.xml.clone(),
+    };
+    world
+        .send(&pushed(&world, &signed_otherwise))
+        .await
+        .refused(403, "forbidden");
+
+    // The parts are signed without their limits: "01230" before "17…" is "0123" before "017…" as well.
+    let (first, now) = (act(&world, "lilei", AccountAct::Say("hello")), world.sandbox.now());
+    let with = |timestamp: String, nonce: &str, xml: &str| Attempt {
+        query: format!(
+            "signature={}&timestamp={timestamp}&nonce={nonce}",
+            signature(&[TOKEN, &now.to_string(), "01230"])
+        ),
+        body: xml.to_owned(),
+    };
+    let whole = with(now.to_string(), "01230", &first.xml);
+    world.send(&pushed(&world, &whole)).await.expect(200);
+    for (timestamp, nonce) in [(format!("0{now}"), "0123"), (now.to_string(), "01230")] {
+        let shifted = with(timestamp, nonce, &other.xml);
+        world.send(&pushed(&world, &shifted)).await.refused(403, "forbidden");
+    }
+    // Nor is a time written in another way the same time.
+    let written = format!("%2B{now}");
+    let plus = Attempt {
+        query: format!(
+            "signature={}&timestamp={written}&nonce=7",
+            signature(&[TOKEN, &format!("+{now}"), "7"])
+        ),
+        body: other.xml,
+    };
+    world.send(&pushed(&world, &plus)).await.refused(403, "forbidden");
+    assert_eq!(browser.status(&page).await.expect(200).json()["status"], "pending");
+}
+
+/// WeChat's signature: SHA-1 of the sorted parts.
+fn signature(parts: &[&str]) -> String {
+    let mut parts = parts.to_vec();
+    parts.sort_unstable();
+    let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, parts.concat().as_bytes());
+    sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// WeChat's question whether the address is the account's, and its query without the echo.
+fn handshake(world: &World, now: u64, nonce: &str) -> (Request, String) {
+    let signed = signature(&[TOKEN, &now.to_string(), nonce]);
+    let query = format!("signature={signed}&timestamp={now}&nonce={nonce}");
+    let request = Request::new("GET", &format!("/.menshen/connections/{ID}/push?{query}&echostr=echo"))
+        .header("Host", &world.authority(PUBLIC_HOST));
+    (request, query)
 }
 
 #[tokio::test]

@@ -586,6 +586,50 @@ async fn wechats_code_may_be_used_up_wrong_or_unanswered() {
     }
 }
 
+/// Each is a state that anybody gets, and a code that nobody has: without a limit of its own it would be six hundred rows
+/// a minute.
+#[tokio::test]
+async fn who_comes_back_with_codes_that_are_none_is_slowed_down_and_leaves_no_rows() {
+    let world = world().await;
+    let mut watch = world.watch_store().await;
+    for (code, asked) in [("x%20y", false), ("%E4%B8%AD", false), ("guessed", true)] {
+        let agent = |request: Request| {
+            request
+                .without("X-Forwarded-For")
+                .header("X-Forwarded-For", &address_of(code))
+        };
+        let mut refused = 0;
+        loop {
+            assert!(refused < 100, "{code}: nobody is slowed down");
+            let mut browser = world.browser();
+            let start = agent(navigation(&browser, "/.menshen/connections/site/start?rd=/", None));
+            let answer = browser.send(start).await;
+            if answer.status == 429 {
+                break;
+            }
+            let page: Url = answer.expect(303).header("location").unwrap().parse().unwrap();
+            let state = Away { page }.state();
+            let back = format!("/.menshen/connections/site/callback?code={code}&state={state}");
+            let public = world.browser_at(PUBLIC_HOST);
+            let answer = world.send(&agent(navigation(&public, &back, None))).await;
+            if answer.status == 429 {
+                break;
+            }
+            answer.refused_page(422);
+            refused += 1;
+        }
+        assert!(refused >= 40, "{code}: {refused}");
+        let rows = watch.count("SELECT COUNT(*) FROM handoffs").await;
+        assert_eq!(rows, if asked { refused } else { 0 }, "{code}");
+        assert_eq!(world.sandbox.calls(Endpoint::OauthToken) > 0, asked);
+    }
+}
+
+/// An address for what is counted by address.
+fn address_of(text: &str) -> String {
+    format!("198.51.100.{}", 10 + text.len())
+}
+
 #[tokio::test]
 async fn who_is_not_told_by_name_gets_in() {
     let world = world().await;

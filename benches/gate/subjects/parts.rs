@@ -279,6 +279,7 @@ fn pages() -> Vec<Subject> {
         switching: false,
         by_message: false,
         connecting: None,
+        missed: None,
         simulated_phone_url: None,
     };
     vec![

@@ -5,10 +5,11 @@ use url::Url;
 
 use super::super::connection_tag::connection_tag;
 use super::super::host::matches;
+use super::super::path::is_of_portal;
 use super::super::reading::Reading;
 use super::super::settings::{
-    Association, Connection, ConnectionKind, EnvVersion, HostPattern, LONGEST_REDIRECT_HOST, PhonePolicy, PushMode,
-    QrKind, Settings,
+    Association, Connection, ConnectionKind, EnvVersion, HostPattern, LONGEST_REDIRECT_HOST, OfficialAccountQr,
+    PhonePolicy, PushMode, QrKind, Settings,
 };
 use super::super::values::{is_loopback, is_lower_hex, is_sandbox_app_id};
 
@@ -342,9 +343,15 @@ fn check_pushes(reading: &mut Reading<'_>, settings: &Settings) {
                 "choose the safe mode in the account's server settings, and write push_mode = \"safe\"",
             );
         }
+        check_relay_keys(reading, &push, &key);
         if let Some(relay) = push.relay_url.filter(|_| reading.sound(&key("relay_url"))) {
             let public = &settings.server.public_url;
-            let own = relay.host_str() == public.host_str() && relay.path().starts_with("/.menshen/");
+            // A name may end in a dot, and is the same.
+            let host = |url: &Url| {
+                url.host_str()
+                    .map(|host| host.trim_end_matches('.').to_ascii_lowercase())
+            };
+            let own = host(&relay) == host(public) && is_of_portal(relay.path());
             if own && reading.sound("server.public_url") {
                 reading.error(
                     &key("relay_url"),
@@ -353,6 +360,51 @@ fn check_pushes(reading: &mut Reading<'_>, settings: &Settings) {
                 );
             }
         }
+    }
+}
+
+/// Whoever knows the account's token and key is WeChat to the gateway.
+fn check_relay_keys(reading: &mut Reading<'_>, push: &OfficialAccountQr, key: &dyn Fn(&str) -> String) {
+    let of_relay = [
+        ("relay_token", &push.relay_token, Some(&push.token)),
+        (
+            "relay_encoding_aes_key",
+            &push.relay_encoding_aes_key,
+            push.encoding_aes_key.as_ref(),
+        ),
+    ];
+    for (name, relays, own) in of_relay {
+        let Some(relays) = relays.as_ref().filter(|_| reading.sound(&key(name))) else {
+            continue;
+        };
+        if push.relay_url.is_none() && reading.sound(&key("relay_url")) {
+            reading.error(
+                &key(name),
+                format!("`{name}` is of the program behind `relay_url`, and there is none"),
+                "add relay_url, or remove it",
+            );
+        } else if own.is_some_and(|own| own.expose_secret() == relays.expose_secret()) {
+            reading.error(
+                &key(name),
+                format!("`{name}` is the account's own: the program behind `relay_url` could sign in as any follower"),
+                "choose another one, and enter it in that program in place of the account's",
+            );
+        }
+    }
+    if push.relay_encoding_aes_key.is_some() && push.relay_token.is_none() && reading.sound(&key("relay_token")) {
+        reading.error(
+            &key("relay_encoding_aes_key"),
+            "without `relay_token` messages go on as they came, under the account's own key",
+            "add relay_token",
+        );
+    }
+    if push.relay_url.is_some() && push.relay_token.is_none() && reading.sound(&key("relay_token")) {
+        reading.warn(
+            &key("relay_url"),
+            "the program there checks messages with the account's own token and key, and can make some itself: whoever runs \
+             it can sign in as any follower of the account",
+            "write relay_token and relay_encoding_aes_key, and enter these in that program",
+        );
     }
 }
 

@@ -196,42 +196,67 @@ fn read_official_account(reading: &mut Reading<'_>, section: &Section<'_>) -> Of
     if push_mode != PushMode::Plain {
         demand(reading, section, &["encoding_aes_key"]);
     }
-    let token = section.secret(reading, "token");
-    let bad_token = |token: &SecretString| {
-        let token = token.expose_secret();
-        !(3..=32).contains(&token.len()) || !token.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    if token.as_ref().is_some_and(bad_token) {
-        let key = section.key("token");
-        reading.error(
-            &key,
-            format!("`{key}` is not 3 to 32 letters and digits"),
-            "copy the Token of the account's server settings",
-        );
+    let token = read_push_token(
+        reading,
+        section,
+        "token",
+        "copy the Token of the account's server settings",
+    );
+    let encoding_aes_key = read_aes_key(
+        reading,
+        section,
+        "encoding_aes_key",
+        "copy the EncodingAESKey of the account's server settings",
+    );
+    let of_relay = "write what the program behind relay_url checks messages with: not the account's own";
+    let relay_token = read_push_token(reading, section, "relay_token", of_relay);
+    if relay_token.is_some() && push_mode != PushMode::Plain {
+        demand(reading, section, &["relay_encoding_aes_key"]);
     }
-    let encoding_aes_key = section.secret(reading, "encoding_aes_key");
-    let bad_key = |key: &SecretString| {
-        let key = key.expose_secret();
-        key.len() != 43
-            || !key
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
-    };
-    if encoding_aes_key.as_ref().is_some_and(bad_key) {
-        let key = section.key("encoding_aes_key");
-        reading.error(
-            &key,
-            format!("`{key}` is not 43 characters of base64"),
-            "copy the EncodingAESKey of the account's server settings",
-        );
-    }
+    let relay_encoding_aes_key = read_aes_key(reading, section, "relay_encoding_aes_key", of_relay);
     OfficialAccountQr {
         token: token.unwrap_or_default(),
         encoding_aes_key,
         push_mode,
         relay_url: section.parse(reading, "relay_url", parse_http_url),
+        relay_token,
+        relay_encoding_aes_key,
+        verify_opener: section.flag(reading, "verify_opener"),
         greeting: section.parse(reading, "greeting", parse_greeting),
     }
+}
+
+/// A token by which messages are signed.
+fn read_push_token(
+    reading: &mut Reading<'_>,
+    section: &Section<'_>,
+    name: &'static str,
+    remedy: &'static str,
+) -> Option<SecretString> {
+    let token = section.secret(reading, name)?;
+    let text = token.expose_secret();
+    if !(3..=32).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let key = section.key(name);
+        reading.error(&key, format!("`{key}` is not 3 to 32 letters and digits"), remedy);
+    }
+    Some(token)
+}
+
+/// A key by which messages are encrypted.
+fn read_aes_key(
+    reading: &mut Reading<'_>,
+    section: &Section<'_>,
+    name: &'static str,
+    remedy: &'static str,
+) -> Option<SecretString> {
+    let key = section.secret(reading, name)?;
+    let text = key.expose_secret();
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    if text.len() != 43 || !text.bytes().all(is_base64) {
+        let name = section.key(name);
+        reading.error(&name, format!("`{name}` is not 43 characters of base64"), remedy);
+    }
+    Some(key)
 }
 
 fn read_association(reading: &mut Reading<'_>, section: &Section<'_>) -> Association {
@@ -455,7 +480,7 @@ const KINDS: [&str; 5] = [
 ];
 
 /// Keys that only some kinds have.
-const KEYS_OF_KINDS: [(&str, &[&str]); 14] = [
+const KEYS_OF_KINDS: [(&str, &[&str]); 17] = [
     ("page", &["miniprogram-qr", "miniprogram-launch"]),
     ("env_version", &["miniprogram-qr", "miniprogram-launch"]),
     ("qr", &["miniprogram-qr"]),
@@ -469,5 +494,8 @@ const KEYS_OF_KINDS: [(&str, &[&str]); 14] = [
     ("encoding_aes_key", &["official-account-qr"]),
     ("push_mode", &["official-account-qr"]),
     ("relay_url", &["official-account-qr"]),
+    ("relay_token", &["official-account-qr"]),
+    ("relay_encoding_aes_key", &["official-account-qr"]),
+    ("verify_opener", &["official-account-qr"]),
     ("greeting", &["official-account-qr"]),
 ];

@@ -104,6 +104,7 @@ pub(super) fn read_limits(reading: &mut Reading<'_>, section: &Section<'_>) -> L
     };
     Limits {
         login_pages: rate("login_pages"),
+        account_codes: rate("account_codes"),
         phone_calls: rate("phone_calls"),
         phone_calls_per_person: rate("phone_calls_per_person"),
         waiting_streams: u32::try_from(section.number(reading, "waiting_streams", 1..=1_000_000)).unwrap_or(1),

@@ -93,6 +93,12 @@ pub struct OfficialAccountQr {
     pub push_mode: PushMode,
     /// Where all other events go.
     pub relay_url: Option<Url>,
+    /// Token by which the program there checks them; absent, it shares the account's, and may speak as WeChat.
+    pub relay_token: Option<SecretString>,
+    /// Its EncodingAESKey; with `relay_token`, and absent in plain mode.
+    pub relay_encoding_aes_key: Option<SecretString>,
+    /// Who opens the link in the chat is asked of WeChat, and must be who scanned.
+    pub verify_opener: bool,
     /// First words of the account.
     pub greeting: Option<String>,
 }

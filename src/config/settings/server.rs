@@ -98,6 +98,8 @@ pub enum SameSite {
 pub struct Limits {
     /// Login pages per client address.
     pub login_pages: Rate,
+    /// Codes of service accounts per client address.
+    pub account_codes: Rate,
     /// Phone calls per client address.
     pub phone_calls: Rate,
     /// Phone calls per person (openid).

@@ -165,7 +165,14 @@ fn every_key_of_the_schema_is_read() {
                         "original_id" | "app_ids" => "miniprogram-launch",
                         "embedded" => "website-qr",
                         "scope" => "official-account-web",
-                        "token" | "encoding_aes_key" | "push_mode" | "relay_url" | "greeting" => "official-account-qr",
+                        "token"
+                        | "encoding_aes_key"
+                        | "push_mode"
+                        | "relay_url"
+                        | "relay_token"
+                        | "relay_encoding_aes_key"
+                        | "verify_opener"
+                        | "greeting" => "official-account-qr",
                         _ => "miniprogram-qr",
                     };
                     let kind = if name == "kind" {

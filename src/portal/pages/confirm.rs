@@ -10,12 +10,14 @@ use super::login::script_json;
 use super::{Shell, assets, finish};
 
 /// `GET /.menshen/connections/ID/confirm`. It knows nobody; its script asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ConfirmPage<'a> {
     /// Language, branding.
     pub shell: Shell<'a>,
     /// What the connection is called.
     pub account: &'a str,
+    /// Where its browser goes to say who it is.
+    pub opener_url: Option<String>,
 }
 
 impl ConfirmPage<'_> {
@@ -25,6 +27,7 @@ impl ConfirmPage<'_> {
         let config = ScriptConfig {
             texts,
             not_following: Code::WechatRefused.as_str(),
+            opener: self.opener_url.as_deref(),
         };
         finish(&ConfirmTemplate {
             shell: self.shell,
@@ -47,6 +50,9 @@ struct ScriptConfig<'a> {
     texts: &'a ConfirmTexts,
     /// The code whose message is another one here.
     not_following: &'a str,
+    /// Where the browser goes before the first call, to come back with a proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opener: Option<&'a str>,
 }
 
 #[derive(Template)]

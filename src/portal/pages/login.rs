@@ -10,6 +10,7 @@ use crate::config::settings::{BindMethod, NumberEntry};
 use crate::portal::code::Code;
 use crate::portal::texts::chat::{chat, chat_words};
 use crate::portal::texts::connect::connect;
+use crate::portal::texts::missed::missed;
 use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fill, frame_detail, frame_title};
 
 use super::bind::BindForms;
@@ -45,6 +46,8 @@ pub struct LoginPage<'a> {
     pub by_message: bool,
     /// It connects a further WeChat account instead of logging in.
     pub connecting: Option<Connecting<'a>>,
+    /// Name of the connection that was wanted, and gives no code at the moment.
+    pub missed: Option<&'a str>,
 }
 
 /// One connection in the row of tabs.
@@ -150,6 +153,7 @@ impl LoginPage<'_> {
             connecting,
             simulated_phone_url: self.simulated_phone_url,
             config: ticket.map_or_else(String::new, |ticket| self.config(texts, ticket)),
+            missed: self.missed.map(|name| missed(self.shell.locale, name)),
         })
     }
 
@@ -273,6 +277,7 @@ struct LoginTemplate<'a> {
     connecting: Option<ConnectingWords<'a>>,
     simulated_phone_url: Option<&'a str>,
     config: String,
+    missed: Option<String>,
 }
 
 /// WeChat's page within this one.

@@ -61,6 +61,7 @@ fn login<'a>(locale: Locale, text: &'a str, tabs: &'a [Tab<'a>]) -> LoginPage<'a
         simulated_phone_url: Some(text),
         by_message: false,
         connecting: None,
+        missed: None,
     }
 }
 
@@ -175,7 +176,12 @@ fn every_page(locale: Locale, text: &str) -> Vec<String> {
             ..login
         }
         .render(),
-        ConfirmPage { shell, account: text }.render(),
+        ConfirmPage {
+            shell,
+            account: text,
+            opener_url: Some(text.to_owned()),
+        }
+        .render(),
         LogoutPage {
             shell,
             name,
@@ -332,6 +338,7 @@ fn every_element_and_text_that_the_confirm_page_uses_exists() {
     let html = ConfirmPage {
         shell: shell(Locale::En, "x"),
         account: "x",
+        opener_url: None,
     }
     .render();
     let texts = config(&html)["texts"].as_object().unwrap().clone();
@@ -359,6 +366,7 @@ fn every_element_and_text_that_the_confirm_page_uses_exists() {
         ConfirmPage {
             shell: shell(locale, "x"),
             account: "x",
+            opener_url: None,
         }
         .render()
     }) {

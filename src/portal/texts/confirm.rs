@@ -33,6 +33,10 @@ catalogue! {
         type_label,
         /// Button behind the field, and where no number is asked for.
         confirm,
+        /// Fact: whose WeChat confirms.
+        whose,
+        /// Fact: of somebody who was never here.
+        whose_new,
         /// Fact: host.
         host,
         /// Fact: browser.
@@ -117,6 +121,8 @@ static EN: ConfirmTexts = ConfirmTexts {
     question_type: "Type the two digits that the page with the code shows",
     type_label: "Two digits",
     confirm: "Confirm",
+    whose: "WeChat of",
+    whose_new: "somebody who has not signed in here before",
     host: "Address",
     device: "Browser",
     place: "Place",
@@ -161,6 +167,8 @@ static ZH_CN: ConfirmTexts = ConfirmTexts {
     question_type: "输入显示二维码的页面上的两位数字",
     type_label: "两位数字",
     confirm: "确认",
+    whose: "微信用户",
+    whose_new: "第一次在这里登录的人",
     host: "地址",
     device: "浏览器",
     place: "地点",
@@ -205,6 +213,8 @@ static ZH_TW: ConfirmTexts = ConfirmTexts {
     question_type: "輸入顯示 QR 碼的頁面上的兩位數字",
     type_label: "兩位數字",
     confirm: "確認",
+    whose: "微信使用者",
+    whose_new: "第一次在這裡登入的人",
     host: "位址",
     device: "瀏覽器",
     place: "地點",
@@ -249,6 +259,8 @@ static JA: ConfirmTexts = ConfirmTexts {
     question_type: "コードのページに表示されている二桁の数字を入力",
     type_label: "二桁の数字",
     confirm: "確認",
+    whose: "WeChat の利用者",
+    whose_new: "ここで初めてログインする人",
     host: "アドレス",
     device: "ブラウザー",
     place: "場所",

@@ -12,6 +12,7 @@ pub mod connect;
 mod en;
 mod fill;
 mod ja;
+pub mod missed;
 mod negotiate;
 mod phone;
 mod popup;

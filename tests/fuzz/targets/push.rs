@@ -17,6 +17,9 @@ static DOORS: LazyLock<Vec<PushDoor>> = LazyLock::new(|| {
                 encoding_aes_key: Some(SecretString::from("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")),
                 push_mode,
                 relay_url: None,
+                relay_token: None,
+                relay_encoding_aes_key: None,
+                verify_opener: false,
                 greeting: None,
             };
             PushDoor::new(&account, "wx0123456789abcdef").ok()

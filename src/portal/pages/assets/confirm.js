@@ -1,19 +1,24 @@
 // The page behind a service account's link: says what would be signed in to, and confirms it by the number.
 //
 // It makes the calls of a mini program, and decides nothing: what it is sent is shown as text, whatever it holds. The
-// handle comes in the fragment and leaves the address at once, so that a link that is passed on opens nothing.
+// handle comes in the fragment, which no server sees, and leaves the address at once. The link in the chat keeps it: a
+// link that is passed on opens here as well, so the page says whose WeChat it is for, and where the connection asks for
+// it, WeChat says first who opened it.
 (() => {
   "use strict";
 
   const $ = (id) => document.getElementById(id);
-  const { texts, not_following } = JSON.parse($("menshen").textContent);
+  const { texts, not_following, opener } = JSON.parse($("menshen").textContent);
   const gate = $("gate");
 
   const KEPT = "menshen-confirm";
+  const PROOF = "menshen-opener";
   const LOOK = 1500; // ms between two looks while the browser has not spoken
   const BIND = 2500; // ms between two looks while it chooses an account
 
   let handle = "";
+  let proof = ""; // of who opened the link
+  let proven = ""; // the same, when WeChat has just said it
   let offer = null; // the last answer about the ticket
   let choice = null;
   let deadline = 0;
@@ -24,12 +29,21 @@
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (all, key) => (key in values ? values[key] : all));
 
   // What a reload has to find again: this page alone reads it, and it ends with the tab.
-  function keep(value) {
+  function keep(name, value) {
     try {
-      if (value) sessionStorage.setItem(KEPT, value);
-      return sessionStorage.getItem(KEPT) || "";
+      if (value) sessionStorage.setItem(name, value);
+      return sessionStorage.getItem(name) || "";
     } catch {
       return value;
+    }
+  }
+
+  // It may be of another person, or of another time.
+  function forgetProof() {
+    try {
+      sessionStorage.removeItem(PROOF);
+    } catch {
+      // Nothing is kept.
     }
   }
 
@@ -40,7 +54,7 @@
       const response = await fetch(`/.menshen/phone/${name}`, {
         method: "POST",
         headers: { "Content-Type": "application/json", Accept: "application/json" },
-        body: JSON.stringify({ handle, ...body }),
+        body: JSON.stringify({ handle, ...(proof && { opener: proof }), ...body }),
         credentials: "omit",
         cache: "no-store",
         signal: limit.signal,
@@ -113,6 +127,7 @@
     const device = browser && browser.device && browser.device.text;
     const time = browser && new Date(browser.time * 1e3);
     const rows = [
+      fact(texts.whose, (offer.person && offer.person.name) || texts.whose_new),
       fact(texts.host, site.host),
       device && fact(texts.device, device),
       fact(texts.place, (browser && browser.place) || texts.unknown_place),
@@ -211,6 +226,11 @@
       return;
     }
     const unknown = error.code === "ticket_unknown" || error.code === "ticket_expired";
+    if (unknown) forgetProof();
+    if (unknown && opener && proof && !proven) {
+      location.replace(opener);
+      return;
+    }
     over("ended", texts.over, unknown ? texts.over_detail : message);
   }
 
@@ -291,17 +311,19 @@
   addEventListener("hashchange", () => location.hash.length > 1 && location.reload());
 
   const brought = location.hash.slice(1);
-  if (/^[A-Za-z0-9_-]{20,100}$/.test(brought)) {
-    handle = keep(brought);
-    history.replaceState(null, "", location.pathname);
-  } else {
-    handle = keep("");
-  }
+  [, proven = ""] = /^opener=([A-Za-z0-9_-]{20,2000})$/.exec(brought) || [];
+  const [linked = ""] = /^[A-Za-z0-9_-]{20,100}$/.exec(brought) || [];
+  handle = keep(KEPT, linked);
+  proof = keep(PROOF, proven);
+  if (proven || linked) history.replaceState(null, "", location.pathname);
   setInterval(tick, 1e3);
-  if (handle) {
+  if (!handle) {
+    over("ended", texts.no_handle, texts.no_handle_detail);
+  } else if (opener && !proof) {
+    show("loading", { headline: texts.loading });
+    location.replace(opener);
+  } else {
     show("loading", { headline: texts.loading });
     look();
-  } else {
-    over("ended", texts.no_handle, texts.no_handle_detail);
   }
 })();
