@@ -21,7 +21,6 @@ mod subjects;
 
 use allocation_counter::measure;
 use subjects::Subject;
-use support::World;
 
 fn main() {
     // callgrind loses its place on a stack that has been left by an unwinding or a switch; this one is fresh.
@@ -34,7 +33,7 @@ fn count() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let _entered = runtime.enter();
-    let world = runtime.block_on(Box::pin(World::start()));
+    let world = runtime.block_on(Box::pin(subjects::world()));
     let mut subjects = subjects::all(&world);
     for subject in &mut subjects {
         // Caches fill, tables grow, signatures are made.

@@ -21,12 +21,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
 use subjects::Tickets;
-use support::World;
 
 fn parts(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let _entered = runtime.enter();
-    let world = runtime.block_on(Box::pin(World::start()));
+    let world = runtime.block_on(Box::pin(subjects::world()));
     for mut subject in subjects::all(&world) {
         c.benchmark_group(subject.group)
             .bench_function(subject.name, |b| b.iter(&mut subject.call));

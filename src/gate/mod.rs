@@ -19,7 +19,7 @@ pub mod site;
 
 use std::collections::BTreeSet;
 
-use crate::config::settings::{ConnectionKind, LoginAnswer, QrKind, Settings};
+use crate::config::settings::{ConnectionKind, LoginAnswer, Settings};
 use crate::gate::decide::Decision;
 use crate::gate::origin::OwnOrigin;
 use crate::gate::path::within;
@@ -53,10 +53,7 @@ impl Gate {
         let mut link_prefixes: Vec<LinkPrefix> = Vec::new();
         for connection in &settings.connections {
             let prefix = match &connection.kind {
-                ConnectionKind::MiniprogramQr(kind) => match &kind.qr {
-                    QrKind::Link { prefix } | QrKind::Wxacode { fallback: Some(prefix) } => Some(prefix),
-                    QrKind::Wxacode { fallback: None } => None,
-                },
+                ConnectionKind::MiniprogramQr(kind) => kind.qr.link_prefix(),
                 _ => None,
             };
             let prefix = prefix.map(|prefix| LinkPrefix {

@@ -166,10 +166,7 @@ impl Codes {
 
     /// The text of an ordinary code for a scene, where a link prefix is configured: for who cannot show a picture.
     pub fn link(&self, scene: &Scene) -> Option<String> {
-        let prefix = match &self.inner.kind.qr {
-            QrKind::Link { prefix } => Some(prefix),
-            QrKind::Wxacode { fallback } => fallback.as_ref(),
-        };
+        let prefix = self.inner.kind.qr.link_prefix();
         prefix.map(|prefix| format!("{prefix}{}", scene.as_str()))
     }
 

@@ -24,7 +24,7 @@ use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::handoff::Wish;
 use crate::portal::pages::{
-    LandingPage, LoginPage, Shell, SiteLabel, Tab, TicketView, Way, data_uri, draw, svg_data_uri,
+    CodePainter, DrawError, LandingPage, LoginPage, Shell, SiteLabel, Tab, TicketView, Way, data_uri,
 };
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
@@ -520,15 +520,20 @@ impl Inner {
     pub(super) fn qr_source(&self, connection: &Connection, issued: &Issued) -> Result<String, Problem> {
         match &issued.picture {
             Picture::Wechat(image) => Ok(data_uri(image.media_type, &image.bytes)),
-            Picture::Link(text) => Ok(svg_data_uri(&self.draw_link(connection, text)?)),
+            Picture::Link(text) => self.draw_link(connection, text, CodePainter::data_uri),
             Picture::Later => Ok(format!("/.menshen/tickets/{}/qr", issued.scene.as_str())),
         }
     }
 
-    /// An ordinary code with the connection's logo in its centre.
-    pub(super) fn draw_link(&self, connection: &Connection, text: &str) -> Result<String, Problem> {
-        let logo = self.connection_logos.get(&connection.id).map(String::as_str);
-        draw(text, logo).map_err(|error| {
+    /// An ordinary code with the connection's logo in its centre, as an SVG document or as a `data:` URI of one.
+    pub(super) fn draw_link(
+        &self,
+        connection: &Connection,
+        text: &str,
+        draw: fn(&CodePainter, &str) -> Result<String, DrawError>,
+    ) -> Result<String, Problem> {
+        let painter = self.painters.get(&connection.id).ok_or(Code::NotFound)?;
+        draw(painter, text).map_err(|error| {
             tracing::error!(connection = connection.id, %error, "link code not drawn");
             Problem::new(Code::WechatMisconfigured)
         })

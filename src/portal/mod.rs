@@ -24,7 +24,9 @@ use crate::login::Login;
 use crate::portal::branding::Branding;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale};
-use crate::portal::pages::{Action, PolicySources, ProblemPage, Shell, SiteLabel, content_security_policy};
+use crate::portal::pages::{
+    Action, CodePainter, PolicySources, ProblemPage, Shell, SiteLabel, content_security_policy,
+};
 use crate::portal::problem::{Problem, Style};
 use crate::portal::relay::Relays;
 use crate::portal::texts::Texts;
@@ -82,8 +84,8 @@ pub struct Inner {
     pub signing: Arc<SigningKeys>,
     /// The operator's pictures.
     pub branding: Branding,
-    /// Logos for the centre of link codes, by connection id, as `data:` URIs.
-    pub connection_logos: HashMap<String, String>,
+    /// What draws codes, by connection id.
+    pub painters: HashMap<String, CodePainter>,
     /// Cookie names.
     pub cookies: CookieNames,
     /// Where messages go on that are no logins.

@@ -21,6 +21,7 @@ use crate::login::error::LoginError;
 use crate::portal::code::Code;
 use crate::portal::context::{RequestContext, locale, user_agent};
 use crate::portal::login_page::set_cookies;
+use crate::portal::pages::CodePainter;
 use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 use crate::portal::texts::Texts;
@@ -157,7 +158,7 @@ pub(super) async fn qr(
     match portal.login.picture(&watched).await? {
         Picture::Wechat(image) => Ok(([(header::CONTENT_TYPE, image.media_type)], image.bytes).into_response()),
         Picture::Link(text) => {
-            let svg = portal.draw_link(connection, &text)?;
+            let svg = portal.draw_link(connection, &text, CodePainter::svg)?;
             Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
         }
         Picture::Later => Err(Code::WechatBusy.into()),

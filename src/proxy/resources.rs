@@ -27,7 +27,7 @@ use crate::login::open_links::OpenLinks;
 use crate::login::redirect_app::RedirectApp;
 use crate::login::waiters::Waiters;
 use crate::portal::branding::Branding;
-use crate::portal::pages::data_uri;
+use crate::portal::pages::{CodePainter, data_uri};
 use crate::portal::relay::Relays;
 use crate::portal::{Inner, Portal};
 use crate::proxy::gateway::StartError;
@@ -136,7 +136,7 @@ impl Resources {
             registry: Arc::clone(&registry),
             signing: Arc::clone(&keyring.signing),
             branding,
-            connection_logos: connection_logos(&settings),
+            painters: painters(&settings),
             cookies: names,
             relays: Relays::new(&settings)?,
         });
@@ -388,25 +388,37 @@ fn is_same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
 }
 
-/// A logo that cannot be read was reported by `check`; a code without one still works.
-fn connection_logos(settings: &Settings) -> HashMap<String, String> {
-    let mut logos = HashMap::new();
-    for connection in &settings.connections {
-        let Some(path) = &connection.logo else { continue };
-        let media_type = match path.extension().and_then(|text| text.to_str()) {
-            Some("svg") => "image/svg+xml",
-            Some("jpg" | "jpeg") => "image/jpeg",
-            Some("webp") => "image/webp",
-            _ => "image/png",
+/// What draws the codes of each connection, those that are drawn here.
+fn painters(settings: &Settings) -> HashMap<String, CodePainter> {
+    let painter = |connection: &Connection| {
+        let prefix = match &connection.kind {
+            ConnectionKind::MiniprogramQr(kind) => kind.qr.link_prefix().map(ToString::to_string),
+            _ => None,
         };
-        match std::fs::read(path) {
-            Ok(bytes) => {
-                logos.insert(connection.id.clone(), data_uri(media_type, &bytes));
-            }
-            Err(error) => warn!(connection = connection.id, path = %path.display(), %error, "logo not read"),
+        CodePainter::new(logo(connection), prefix)
+    };
+    let connections = settings.connections.iter();
+    connections
+        .map(|connection| (connection.id.clone(), painter(connection)))
+        .collect()
+}
+
+/// One that cannot be read was reported by `check`; a code without one still works.
+fn logo(connection: &Connection) -> Option<String> {
+    let path = connection.logo.as_ref()?;
+    let media_type = match path.extension().and_then(|text| text.to_str()) {
+        Some("svg") => "image/svg+xml",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("webp") => "image/webp",
+        _ => "image/png",
+    };
+    match std::fs::read(path) {
+        Ok(bytes) => Some(data_uri(media_type, &bytes)),
+        Err(error) => {
+            warn!(connection = connection.id, path = %path.display(), %error, "logo not read");
+            None
         }
     }
-    logos
 }
 
 /// 0700: the embedded store and its keys are for nobody else.

@@ -7,6 +7,7 @@ mod whole;
 pub use tickets::Tickets;
 
 use crate::support::World;
+use crate::support::world::PUBLIC_HOST;
 
 /// One call, again and again.
 pub struct Subject {
@@ -23,6 +24,16 @@ impl Subject {
             call: Box::new(call),
         }
     }
+}
+
+/// A gateway whose codes are links, and which gives out as many pages as are asked for.
+pub async fn world() -> World {
+    World::plan()
+        .set("connections.0.qr", "link")
+        .set("connections.0.link_prefix", format!("http://{PUBLIC_HOST}/m/"))
+        .set("limits.login_pages", "100000000/min")
+        .start()
+        .await
 }
 
 /// All of them; the gate as a whole comes last.

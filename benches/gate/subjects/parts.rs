@@ -12,7 +12,7 @@ use menshen::gate::decide::{Credential, RequestView, SessionView, decide};
 use menshen::gate::request_class::Class;
 use menshen::identity::person::{Authentication, Method as LoginMethod, Person};
 use menshen::login::scene::{SceneKey, SceneKeys};
-use menshen::portal::pages::{LoginPage, Shell, SiteLabel, Tab, TicketView, Way, draw, svg_data_uri};
+use menshen::portal::pages::{CodePainter, LoginPage, Shell, SiteLabel, Tab, TicketView, Way};
 use menshen::proxy::normalise::{EncodedSlashes, normalise};
 use menshen::proxy::strip::ManagedNames;
 use menshen::session::cache::{Found, SessionCache};
@@ -241,7 +241,8 @@ fn scenes() -> Vec<Subject> {
 }
 
 fn pages() -> Vec<Subject> {
-    let qr: &'static str = String::leak(svg_data_uri(&draw(LINK, None).expect("a code")));
+    let painter = CodePainter::new(None, Some("https://login.example.com/m/".to_owned()));
+    let qr: &'static str = String::leak(painter.data_uri(LINK).expect("a code"));
     let tabs: &'static [Tab<'static>] = Vec::leak(vec![Tab {
         id: "staff",
         display_name: "微信扫码登录",
@@ -286,8 +287,8 @@ fn pages() -> Vec<Subject> {
         Subject::new("login page", "render", move || {
             black_box(black_box(&page).render());
         }),
-        Subject::new("login page", "draw a link code", || {
-            let _ = black_box(draw(black_box(LINK), None));
+        Subject::new("login page", "draw a link code", move || {
+            let _ = black_box(painter.data_uri(black_box(LINK)));
         }),
     ]
 }

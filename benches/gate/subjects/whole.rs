@@ -30,6 +30,7 @@ pub fn all(world: &World) -> Vec<Subject> {
         forwarded("a session, to the upstream", world, "/reports/2026/q3", cookie),
         forwarded("a public route, to the upstream", world, "/public/app.js", ""),
         returned(world, cookie),
+        answered(world, "/page"),
     ]
 }
 
@@ -78,6 +79,20 @@ fn returned(world: &World, cookie: &str) -> Subject {
     })
 }
 
+/// A click without a session. A connection has one answer to each head, so that the head is read as well.
+fn answered(world: &World, path: &'static str) -> Subject {
+    let hooks = hooks(world);
+    let received = received(world, path, "");
+    Subject::new("whole gate", "a login page, to the client", move || {
+        let mut session = read(received.clone());
+        let mut ctx = hooks.new_ctx();
+        let answered = at_once(hooks.request_filter(&mut session, &mut ctx)).expect("no error");
+        let status = session.response_written().map(|head| head.status.as_u16());
+        assert_eq!((answered, status), (true, Some(401)));
+        black_box(session);
+    })
+}
+
 fn hooks(world: &World) -> Hooks {
     Hooks {
         snapshot: Arc::new(ArcSwap::from(world.snapshot())),
@@ -91,8 +106,12 @@ fn hooks(world: &World) -> Hooks {
     }
 }
 
-/// As it came on a connection.
 fn request(world: &World, path: &str, cookie: &str) -> Session {
+    read(received(world, path, cookie))
+}
+
+/// As it comes on a connection.
+fn received(world: &World, path: &str, cookie: &str) -> Vec<u8> {
     let mut head = format!("GET {path} HTTP/1.1\r\n");
     for (name, value) in BROWSER {
         let authority = world.authority(SITE);
@@ -105,7 +124,11 @@ fn request(world: &World, path: &str, cookie: &str) -> Session {
         head += &format!("{name}: {value}\r\n");
     }
     head += "\r\n";
-    let mut session = Session::new_h1(Box::new(Cursor::new(head.into_bytes())));
+    head.into_bytes()
+}
+
+fn read(head: Vec<u8>) -> Session {
+    let mut session = Session::new_h1(Box::new(Cursor::new(head)));
     let read = session.as_downstream_mut().read_request().now_or_never();
     read.expect("the head is there").expect("a request");
     session

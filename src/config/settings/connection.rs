@@ -149,6 +149,16 @@ pub enum QrKind {
     },
 }
 
+impl QrKind {
+    /// What the text of an ordinary code begins with, where there is one.
+    pub fn link_prefix(&self) -> Option<&Url> {
+        match self {
+            Self::Link { prefix } => Some(prefix),
+            Self::Wxacode { fallback } => fallback.as_ref(),
+        }
+    }
+}
+
 /// How a mobile browser opens the mini program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MobileOpen {

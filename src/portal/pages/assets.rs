@@ -7,6 +7,10 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use crate::config::settings::Locale;
+
+use super::words::with_words;
+
 /// Path below which the names of [`asset`] live.
 pub const ASSET_PREFIX: &str = "/.menshen/assets/";
 
@@ -25,6 +29,7 @@ pub struct Asset {
 pub fn asset(name: &str) -> Option<Asset> {
     let file = FILES
         .iter()
+        .chain(&*LOGIN_SCRIPTS)
         .find(|file| file.url.strip_prefix(ASSET_PREFIX) == Some(name))?;
     Some(Asset {
         bytes: file.text.as_bytes(),
@@ -37,28 +42,30 @@ pub(super) fn stylesheet_url() -> &'static str {
     &FILES[0].url
 }
 
-pub(super) fn script_url() -> &'static str {
-    &FILES[1].url
+/// Of the login page, which says everything in one language.
+pub(super) fn script_url(locale: Locale) -> &'static str {
+    let place = Locale::ALL.iter().position(|other| *other == locale);
+    &LOGIN_SCRIPTS[place.unwrap_or_default()].url
 }
 
 pub(super) fn icon_url() -> &'static str {
-    &FILES[2].url
+    &FILES[1].url
 }
 
 pub(super) fn account_stylesheet_url() -> &'static str {
-    &FILES[3].url
+    &FILES[2].url
 }
 
 pub(super) fn confirm_script_url() -> &'static str {
-    &FILES[4].url
+    &FILES[3].url
 }
 
 pub(super) fn confirm_stylesheet_url() -> &'static str {
-    &FILES[5].url
+    &FILES[4].url
 }
 
 pub(super) fn popup_script_url() -> &'static str {
-    &FILES[6].url
+    &FILES[5].url
 }
 
 struct File {
@@ -104,19 +111,13 @@ fn shorten(source: &str) -> String {
     text
 }
 
-static FILES: LazyLock<[File; 7]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 6]> = LazyLock::new(|| {
     [
         File::new(
             "portal",
             "css",
             "text/css; charset=utf-8",
             include_str!("assets/portal.css"),
-        ),
-        File::new(
-            "login",
-            "js",
-            "text/javascript; charset=utf-8",
-            include_str!("assets/login.js"),
         ),
         File::new("mark", "svg", "image/svg+xml", include_str!("assets/mark.svg")),
         File::new(
@@ -146,6 +147,18 @@ static FILES: LazyLock<[File; 7]> = LazyLock::new(|| {
     ]
 });
 
+/// In the order of the languages.
+static LOGIN_SCRIPTS: LazyLock<[File; Locale::ALL.len()]> = LazyLock::new(|| {
+    Locale::ALL.map(|locale| {
+        File::new(
+            &format!("login.{}", locale.tag()),
+            "js",
+            "text/javascript; charset=utf-8",
+            &with_words(include_str!("assets/login.js"), locale),
+        )
+    })
+});
+
 /// 64 bits tell versions of one file apart.
 const HASH_BYTES: usize = 8;
 
@@ -159,7 +172,8 @@ mod tests {
     fn an_asset_is_found_by_the_name_that_pages_use() {
         for (url, media_type) in [
             (stylesheet_url(), "text/css"),
-            (script_url(), "text/javascript"),
+            (script_url(Locale::ZhCn), "text/javascript"),
+            (script_url(Locale::Ja), "text/javascript"),
             (icon_url(), "image/svg+xml"),
             (account_stylesheet_url(), "text/css"),
             (confirm_script_url(), "text/javascript"),

@@ -15,6 +15,7 @@ use crate::portal::texts::{PageTexts, ProblemText, ScriptTexts, Slot, Texts, fil
 
 use super::bind::BindForms;
 use super::connecting::{Connecting, ConnectingWords, connect_problem, connect_words};
+use super::words::said_otherwise;
 use super::{Shell, assets, finish};
 
 /// The login page, as the answer to a navigation without a session or at `/.menshen/login`.
@@ -135,7 +136,7 @@ impl LoginPage<'_> {
             },
             plain_url: ticket.map(|ticket| page_url(ticket.id, self.hand_back_rd.then_some(self.rd))),
             forms: self.forms(texts),
-            script: assets::script_url(),
+            script: assets::script_url(self.shell.locale),
             code_alt: connecting.as_ref().map_or_else(
                 || fill(texts.page.code_alt, &[Slot::Site(site)]),
                 |words| words.texts.code_alt.to_owned(),
@@ -220,15 +221,14 @@ impl LoginPage<'_> {
             scanned: scanned(texts, self.number_entry),
             ..self.script_texts(texts)
         };
-        let mut problems: BTreeMap<_, _> = SHOWN_BY_SCRIPT
-            .map(|code| (code.as_str(), texts.problem(code)))
-            .into_iter()
-            .collect();
-        if self.connecting.is_some() {
-            for code in [Code::LoginRequired, Code::TicketCancelled] {
-                problems.insert(code.as_str(), connect_problem(&self.shell, code));
-            }
-        }
+        let words = match self.connecting {
+            Some(_) => connect_words(words, connect(self.shell.locale)),
+            None => words,
+        };
+        let problems: &[Code] = match self.connecting {
+            Some(_) => &[Code::LoginRequired, Code::TicketCancelled],
+            None => &[],
+        };
         let config = ScriptConfig {
             ticket: ScriptTicket {
                 id: ticket.id,
@@ -243,11 +243,11 @@ impl LoginPage<'_> {
             create: self.connecting.map(|own| own.create_url),
             asks: self.connecting.is_some(),
             may_create: self.tab().is_some_and(|tab| tab.may_create),
-            texts: match self.connecting {
-                Some(_) => connect_words(words, connect(self.shell.locale)),
-                None => words,
-            },
-            problems,
+            texts: said_otherwise(&words, &texts.script),
+            problems: problems
+                .iter()
+                .map(|code| (code.as_str(), connect_problem(&self.shell, *code)))
+                .collect(),
         };
         script_json(&config)
     }
@@ -301,7 +301,11 @@ struct ScriptConfig<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     asks: bool,
     may_create: bool,
-    texts: ScriptTexts,
+    /// Those that are others than the script's own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    texts: BTreeMap<&'static str, &'static str>,
+    /// In words, where they are others than the script's own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     problems: BTreeMap<&'static str, ProblemText>,
 }
 
@@ -386,31 +390,3 @@ pub(super) fn script_json(value: &impl Serialize) -> String {
 
 /// Ids are base64url; anything else in one is not allowed to shape the path.
 const ID_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
-
-/// The refusals that can reach a login page; any other shows the message that came with it.
-const SHOWN_BY_SCRIPT: [Code; 24] = [
-    Code::AccountBound,
-    Code::AmbiguousAccount,
-    Code::BadRequest,
-    Code::CrossOrigin,
-    Code::EntryRefused,
-    Code::Forbidden,
-    Code::NoAccount,
-    Code::NotReady,
-    Code::PhoneRequired,
-    Code::PhoneTaken,
-    Code::ProofWrong,
-    Code::RateLimited,
-    Code::StoreUnavailable,
-    Code::TicketCancelled,
-    Code::TicketExpired,
-    Code::TicketTaken,
-    Code::TicketUnknown,
-    Code::UserDisabled,
-    Code::WechatBusy,
-    Code::WechatMisconfigured,
-    Code::WechatRefused,
-    Code::WechatUnavailable,
-    Code::WrongNumber,
-    Code::WrongState,
-];

@@ -267,6 +267,23 @@ fn config(html: &str) -> serde_json::Value {
     serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
 }
 
+/// What the page's script says: its own words, and those that the page says otherwise.
+fn words(html: &str) -> serde_json::Value {
+    let (_, rest) = html.split_once("<script src=\"").unwrap();
+    let url = rest.split('"').next().unwrap();
+    let script = std::str::from_utf8(asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap().bytes).unwrap();
+    let first = script.lines().next().unwrap();
+    let own = first.strip_prefix("const WORDS = ").unwrap().strip_suffix(';').unwrap();
+    let mut words: serde_json::Value = serde_json::from_str(own).unwrap();
+    let config = config(html);
+    for part in ["texts", "problems"] {
+        for (name, text) in config[part].as_object().into_iter().flatten() {
+            words[part][name] = text.clone();
+        }
+    }
+    words
+}
+
 #[test]
 fn no_page_needs_more_than_the_policy_allows() {
     for page in LOCALES.iter().flat_map(|locale| every_page(*locale, "plain")) {
@@ -302,7 +319,7 @@ fn the_script_reads_exactly_what_the_view_holds() {
     assert_eq!(config["ticket"]["number"], 47);
     assert!(html.contains("data-way=\"open\""));
     assert_eq!(
-        config["problems"]["phone_taken"]["title"],
+        words(&html)["problems"]["phone_taken"]["title"],
         Texts::of(Locale::ZhCn).problem(Code::PhoneTaken).title
     );
 }
@@ -312,7 +329,7 @@ fn every_element_and_text_that_the_script_uses_exists() {
     let source = include_str!("assets/login.js");
     let tabs = [tab("x")];
     let html = login(Locale::En, "x", &tabs).render();
-    let texts = config(&html)["texts"].as_object().unwrap().clone();
+    let texts = words(&html)["texts"].as_object().unwrap().clone();
     let names = |start: &str, end: fn(char) -> bool| {
         let rest = source.split(start).skip(1);
         rest.map(|rest| rest.split(end).next().unwrap().to_owned())
@@ -325,11 +342,22 @@ fn every_element_and_text_that_the_script_uses_exists() {
     for name in &used {
         assert!(texts.contains_key(name), "no text {name}");
     }
-    // Chosen by the server for the way of this page.
-    let initial = |name: &str| name.starts_with("pending");
-    for name in texts.keys().filter(|name| !initial(name)) {
+    for name in texts.keys() {
         assert!(used.contains(name), "unused text {name}");
     }
+}
+
+#[test]
+fn a_page_brings_along_what_its_script_says_otherwise() {
+    let tabs = [tab("x")];
+    let page = LoginPage {
+        by_message: true,
+        ..login(Locale::Ja, "x", &tabs)
+    };
+    let html = page.render();
+    let own = crate::portal::texts::chat::chat(Locale::Ja);
+    assert_eq!(words(&html)["texts"]["scanned_by"], own.scanned_by);
+    assert_eq!(config(&html)["texts"].as_object().unwrap().len(), 2);
 }
 
 #[test]
@@ -376,11 +404,11 @@ fn every_element_and_text_that_the_confirm_page_uses_exists() {
 
 #[test]
 fn the_login_page_weighs_less_than_40_kilobytes() {
-    let files: usize = [assets::stylesheet_url(), assets::script_url(), assets::icon_url()]
-        .map(|url| asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap().bytes.len())
-        .iter()
-        .sum();
     for locale in LOCALES {
+        let files: usize = [assets::stylesheet_url(), assets::script_url(locale), assets::icon_url()]
+            .map(|url| asset(url.strip_prefix(ASSET_PREFIX).unwrap()).unwrap().bytes.len())
+            .iter()
+            .sum();
         let tabs = [tab("微信扫码登录")];
         let html = login(locale, "知识库", &tabs).render();
         assert!(
@@ -606,7 +634,7 @@ fn the_words_follow_how_the_number_is_asked_for() {
         }
         .render();
         assert!(html.contains(&format!("<span>{step}</span>")), "{entry:?}");
-        assert_eq!(config(&html)["texts"]["scanned"], scanned, "{entry:?}");
+        assert_eq!(words(&html)["texts"]["scanned"], scanned, "{entry:?}");
         let state = TicketState::Scanned {
             number: entry.map(|_| 47),
             name: None,
@@ -647,7 +675,8 @@ fn a_page_that_connects_asks_at_the_end_and_says_to_whose_account() {
             tabs: &[],
             ..login(locale, "x", &[])
         };
-        let (html, config) = (page.render(), config(&page.render()));
+        let html = page.render();
+        let (config, words) = (config(&html), words(&html));
         assert!(
             html.contains(own.title) && html.contains("王**") && html.contains(own.pending),
             "{html}"
@@ -657,14 +686,17 @@ fn a_page_that_connects_asks_at_the_end_and_says_to_whose_account() {
             (&true.into(), &"/.menshen/account/connect".into())
         );
         assert_eq!(
-            (&config["texts"]["ask"], &config["texts"]["continue_as"]),
+            (&words["texts"]["ask"], &words["texts"]["continue_as"]),
             (&own.ask.into(), &own.yes.into())
         );
-        assert_eq!(config["problems"]["ticket_cancelled"]["message"], own.cancelled);
-        assert!(config["problems"]["login_required"].is_object());
+        assert_eq!(words["problems"]["ticket_cancelled"]["message"], own.cancelled);
+        assert!(words["problems"]["login_required"].is_object());
     }
     // A login asks nothing of the kind.
     let tabs = [tab("x")];
-    let plain = config(&login(Locale::En, "x", &tabs).render());
-    assert!(plain["asks"].is_null() && plain["create"].is_null() && plain["problems"]["login_required"].is_null());
+    let html = login(Locale::En, "x", &tabs).render();
+    let (plain, words) = (config(&html), words(&html));
+    assert!(plain["asks"].is_null() && plain["create"].is_null() && words["problems"]["login_required"].is_null());
+    // Nor does a page bring along what its script says already.
+    assert!(plain["texts"].is_null() && plain["problems"].is_null());
 }

@@ -63,10 +63,9 @@ macro_rules! catalogue {
             $($(#[$field_meta])* pub $field: &'static str,)*
         }
 
-        #[cfg(test)]
         impl $name {
             /// Field names with their texts.
-            pub(crate) fn entries(&self) -> Vec<(&'static str, &'static str)> {
+            pub fn entries(&self) -> Vec<(&'static str, &'static str)> {
                 vec![$((stringify!($field), self.$field),)*]
             }
         }

@@ -7,7 +7,10 @@
 
   const $ = (id) => document.getElementById(id);
   const config = JSON.parse($("menshen").textContent);
-  const { texts, problems, rd } = config;
+  // WORDS stands in front of this script, in the language of the page; the page has those that it says otherwise.
+  const texts = { ...WORDS.texts, ...config.texts };
+  const problems = { ...WORDS.problems, ...config.problems };
+  const { rd } = config;
   const gate = $("gate");
   const title = document.title;
   const words = { headline: $("headline").textContent, detail: $("detail").textContent };
