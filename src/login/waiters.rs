@@ -4,55 +4,72 @@
 //! something changed, the store says what. An entry lives as long as somebody holds a subscription to it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// The waiting room of one node.
 #[derive(Debug, Default, Clone)]
 pub struct Waiters {
     closed: Arc<AtomicBool>,
-    rooms: Arc<Mutex<HashMap<String, watch::Sender<u64>>>>,
+    rooms: Arc<Mutex<Rooms>>,
 }
 
 /// A place in the waiting room; given up when dropped.
 #[derive(Debug)]
 pub struct Waiter {
-    id: String,
-    changes: watch::Receiver<u64>,
-    rooms: Arc<Mutex<HashMap<String, watch::Sender<u64>>>>,
+    id: Arc<str>,
+    room: Arc<Room>,
+    /// The change that was noticed last.
+    seen: u64,
+    rooms: Arc<Mutex<Rooms>>,
+}
+
+/// With the number of places that are taken. A room's own count of references would not do: of two who leave at a time
+/// each may still see the other.
+type Rooms = HashMap<Arc<str>, (Arc<Room>, usize)>;
+
+/// What changed of one ticket. A `tokio::sync::watch` would take half a kilobyte for each.
+#[derive(Debug, Default)]
+struct Room {
+    changes: AtomicU64,
+    bell: Notify,
+}
+
+impl Room {
+    fn wake(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.bell.notify_waiters();
+    }
 }
 
 impl Waiters {
     /// Takes a place for this ticket. What changes from now on is noticed.
     pub fn subscribe(&self, id: &str) -> Waiter {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = rooms
-            .entry(id.to_owned())
-            .or_insert_with(|| watch::Sender::new(0))
-            .subscribe();
+        let id: Arc<str> = id.into();
+        let mut rooms = lock(&self.rooms);
+        let (room, taken) = rooms.entry(Arc::clone(&id)).or_default();
+        *taken += 1;
+        let room = Arc::clone(room);
         Waiter {
-            id: id.to_owned(),
-            changes,
+            id,
+            seen: room.changes.load(Ordering::Acquire),
+            room,
             rooms: Arc::clone(&self.rooms),
         }
     }
 
     /// Wakes all who wait for this ticket on this node.
     pub fn wake(&self, id: &str) {
-        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(room) = rooms.get(id) {
-            room.send_modify(|version| *version += 1);
+        if let Some((room, _)) = lock(&self.rooms).get(id) {
+            room.wake();
         }
     }
 
     /// Wakes all who wait on this node.
     pub fn wake_all(&self) {
-        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        for room in rooms.values() {
-            room.send_modify(|version| *version += 1);
-        }
+        lock(&self.rooms).values().for_each(|(room, _)| room.wake());
     }
 
     /// Wakes all who wait, for good: this node stops.
@@ -68,7 +85,7 @@ impl Waiters {
 
     /// How many tickets are waited for.
     pub fn len(&self) -> usize {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).len()
+        lock(&self.rooms).len()
     }
 
     /// Whether nobody waits.
@@ -80,25 +97,40 @@ impl Waiters {
 impl Waiter {
     /// Completes at the next wake-up, or at once when there was one since the last call. Cancel safe.
     pub async fn changed(&mut self) {
-        // The sender lives in the room as long as this waiter does, so that an error cannot occur.
-        let _ = self.changes.changed().await;
+        loop {
+            // Made before the look, so that a wake-up between the two is not lost.
+            let rung = self.room.bell.notified();
+            let changes = self.room.changes.load(Ordering::Acquire);
+            if changes != self.seen {
+                self.seen = changes;
+                return;
+            }
+            rung.await;
+        }
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        // Our own receiver is still counted.
-        if rooms.get(&self.id).is_some_and(|room| room.receiver_count() <= 1) {
-            rooms.remove(&self.id);
+        let mut rooms = lock(&self.rooms);
+        if let Some((_, taken)) = rooms.get_mut(&self.id) {
+            *taken -= 1;
+            if *taken == 0 {
+                rooms.remove(&self.id);
+            }
         }
     }
+}
+
+fn lock(rooms: &Mutex<Rooms>) -> MutexGuard<'_, Rooms> {
+    rooms.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::Future;
     use std::pin::pin;
+    use std::sync::Barrier;
     use std::task::{Context, Poll, Waker};
 
     use super::*;
@@ -139,5 +171,23 @@ mod tests {
         assert!(waiters.is_empty());
         waiters.wake("a");
         assert!(waiters.is_empty());
+    }
+
+    #[test]
+    fn room_of_two_who_leave_at_the_same_time_is_left_empty() {
+        for _ in 0..1_000 {
+            let waiters = Waiters::default();
+            let (one, two) = (waiters.subscribe("a"), waiters.subscribe("a"));
+            let together = Barrier::new(2);
+            let leave = |waiter: Waiter| {
+                together.wait();
+                drop(waiter);
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| leave(one));
+                leave(two);
+            });
+            assert!(waiters.is_empty());
+        }
     }
 }

@@ -82,10 +82,15 @@ impl Watch {
         }
         loop {
             if self.last.is_some() {
+                // The page comes back to another node, or to the next process.
+                if self.portal.login.waiters.is_closed() {
+                    return None;
+                }
                 // Woken by a change, here or at another node, or by the end of the present waiting.
                 let _ = timeout_at(self.expires, self.waiter.changed()).await;
             }
-            let view = match self.portal.login.status(&self.watched).await {
+            // On the heap, since it is not asked for most of the time.
+            let view = match Box::pin(self.portal.login.status(&self.watched)).await {
                 Ok(view) => view,
                 Err(error) => {
                     warn!(%error, "status of a waiting page not read");
@@ -97,10 +102,6 @@ impl Watch {
             self.done = matches!(view.status, "redeemed" | "cancelled" | "expired" | "failed");
             let key = format!("{}{:?}{:?}{}", view.status, view.number, view.user, view.other_user);
             if self.last.as_ref() == Some(&key) {
-                // The page comes back to another node, or to the next process.
-                if self.portal.login.waiters.is_closed() {
-                    return None;
-                }
                 continue;
             }
             self.last = Some(key);

@@ -16,6 +16,14 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::portal::code::Code;
 
+/// What follows the head of an answer without an end.
+pub struct Endless {
+    /// Piece by piece.
+    pub body: Body,
+    /// In chunks (HTTP/1.1).
+    pub chunked: bool,
+}
+
 /// Reads a request for the portal: its head as it is, its body up to [`MAX_BODY`] bytes within `limit`.
 ///
 /// # Errors
@@ -62,11 +70,11 @@ async fn read_body(session: &mut Session) -> Result<Option<Bytes>> {
     Ok(Some(body.freeze()))
 }
 
-/// Writes an answer; streams it if it has no end yet. Returns when the client is gone.
+/// Writes an answer, of one without an end the head: its body is returned.
 ///
 /// # Errors
 /// Pingora's error when the client is gone, marked as the client's doing.
-pub async fn write_response(session: &mut Session, response: Response<Body>) -> Result<()> {
+pub async fn write_response(session: &mut Session, response: Response<Body>) -> Result<Option<Endless>> {
     let (parts, body) = response.into_parts();
     let head_only = session.req_header().method == Method::HEAD
         || parts.status == StatusCode::NO_CONTENT
@@ -91,11 +99,13 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
         .is_some_and(|value| value == "text/event-stream");
     if streams && !head_only {
         // A client of HTTP/1.0 reads until the end of the connection (RFC 9112 §6.1).
-        if session.req_header().version > Version::HTTP_10 {
+        let chunked = session.req_header().version == Version::HTTP_11;
+        if chunked {
             head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
+        session.set_keepalive(None);
         write_head(session, head, false).await?;
-        return stream(session, body).await;
+        return Ok(Some(Endless { body, chunked }));
     }
     let bytes = match body.collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -117,7 +127,7 @@ pub async fn write_response(session: &mut Session, response: Response<Body>) -> 
         // in place of the answer. HTTP/1.1 is drained by Pingora. Who goes on sending has heard the answer all the same.
         let _ = stream.drain_request_body().await;
     }
-    Ok(())
+    Ok(None)
 }
 
 async fn write_head(session: &mut Session, head: ResponseHeader, ends: bool) -> Result<()> {
@@ -131,42 +141,5 @@ async fn write_head(session: &mut Session, head: ResponseHeader, ends: bool) -> 
     written.map_err(|error| error.into_down())
 }
 
-async fn stream(session: &mut Session, mut body: Body) -> Result<()> {
-    let mut drain = tokio::time::interval(DRAIN_CHECK);
-    loop {
-        let frame = tokio::select! {
-            frame = body.frame() => frame,
-            // Resolves when the client closes; HTTP/1.1 clients that send more are not waiting any longer either.
-            gone = session.downstream_session.read_body_or_idle(true) => {
-                return gone.map(|_| ()).map_err(|error| error.into_down());
-            }
-            _ = drain.tick() => {
-                // A stop ends streams cleanly; the page comes back to another node, or to the next process.
-                if session.is_process_shutting_down() { None } else { continue }
-            }
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data()
-                    && !data.is_empty()
-                {
-                    session
-                        .write_response_body(Some(data), false)
-                        .await
-                        .map_err(|error| error.into_down())?;
-                }
-            }
-            Some(Err(error)) => return Error::e_explain(ErrorType::InternalError, error.to_string()),
-            None => {
-                return session
-                    .write_response_body(None, true)
-                    .await
-                    .map_err(|error| error.into_down());
-            }
-        }
-    }
-}
-
 /// No call of the portal needs more.
 pub const MAX_BODY: usize = 64 * 1024;
-const DRAIN_CHECK: Duration = Duration::from_millis(500);

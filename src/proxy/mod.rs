@@ -17,6 +17,7 @@ mod heartbeat;
 pub mod hooks;
 pub mod neighbours;
 pub mod normalise;
+mod ongoing;
 pub mod outgoing;
 pub mod proxy_protocol;
 pub mod raw_head;

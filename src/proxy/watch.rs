@@ -102,15 +102,27 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let serving = self.app.process_new_http(session, shutdown);
-        match VIGIL.try_with(Arc::clone) {
+        let (vigil, reused) = match VIGIL.try_with(Arc::clone) {
             Ok(of_connection) => {
                 of_connection.await_head();
                 let reused = serving.await;
                 of_connection.exchange_is_over();
-                reused
+                (of_connection, reused)
             }
             // A stream of HTTP/2 runs in a task of its own, and its head is complete.
-            Err(_) => Arc::new(Vigil::of_stream(self.patience)).watch(serving).await.flatten(),
+            Err(_) => {
+                let of_stream = Arc::new(Vigil::of_stream(self.patience));
+                let reused = Arc::clone(&of_stream).watch(serving).await.flatten();
+                (of_stream, reused)
+            }
+        };
+        match vigil.take_rest() {
+            Some(rest) => {
+                drop(vigil);
+                rest.await;
+                None
+            }
+            None => reused,
         }
     }
 
@@ -147,6 +159,20 @@ pub fn lasts_at_most(limit: Duration) {
     let _ = VIGIL.try_with(|vigil| vigil.lasts_at_most(limit));
 }
 
+/// Leaves `rest` to be run when Pingora is through with this task's exchange, and has given back what that took. It is
+/// bound to no session and no limit; the connection (HTTP/1.1) or the stream (HTTP/2) ends with it.
+pub async fn goes_on(rest: Rest) {
+    let mut rest = Some(rest);
+    let _ = VIGIL.try_with(|vigil| vigil.lock().rest = rest.take());
+    // Outside of a watched task nobody else would run it.
+    if let Some(rest) = rest {
+        rest.await;
+    }
+}
+
+/// What an exchange goes on with.
+pub type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What is watched for on one connection, or on one stream of HTTP/2.
 struct Vigil {
     patience: Patience,
@@ -164,6 +190,8 @@ struct State {
     holds: Option<(Box<dyn Fn() -> bool + Send>, Instant)>,
     /// When the exchange ends, whatever it does.
     limit: Option<Instant>,
+    /// Runs when Pingora is through with the exchange.
+    rest: Option<Rest>,
     /// Until the first request: who has connected only now is not to be sent away at a stop.
     fresh: Option<TaskTrackerToken>,
 }
@@ -257,6 +285,10 @@ impl Vigil {
         let mut state = self.lock();
         state.holds = None;
         state.limit = None;
+    }
+
+    fn take_rest(&self) -> Option<Rest> {
+        self.lock().rest.take()
     }
 
     fn handshake_begins(&self) {

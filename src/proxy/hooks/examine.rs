@@ -109,7 +109,7 @@ impl Hooks {
         let traces = self.traces.as_ref()?;
         let asked = Asked {
             method: &request.method,
-            path: &self.without_scene(request.uri.path(), ctx),
+            path: &ctx.without_scene(request.uri.path()),
             secure: context.secure,
             host: &context.host,
             port: context.port,

@@ -2,11 +2,11 @@
 
 mod answers;
 mod apply;
+mod ending;
 mod examine;
 mod presented;
 mod request_id;
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,10 +38,10 @@ use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
 use crate::proxy::watch::{self, Patience};
 use crate::session::cache::CachedSession;
-use crate::telemetry::audit::ticket_hash;
 use crate::telemetry::metrics::{InFlight, Metrics};
-use crate::telemetry::traces::{self, Answered, RequestTrace, Traces};
+use crate::telemetry::traces::{self, RequestTrace, Traces};
 
+use ending::{Exchange, status_of};
 use request_id::request_id;
 
 pub(in crate::proxy) use presented::present;
@@ -67,7 +67,8 @@ pub struct RequestState {
     snapshot: Arc<Snapshot>,
     request_id: Arc<str>,
     started: Instant,
-    _in_flight: InFlight,
+    /// `None` when the answer goes on without Pingora.
+    in_flight: Option<InFlight>,
     /// Set when something was decided: for the log.
     decision: &'static str,
     context: Option<RequestContext>,
@@ -120,7 +121,7 @@ impl ProxyHttp for Hooks {
             snapshot: self.snapshot.load_full(),
             request_id: request_id(),
             started: Instant::now(),
-            _in_flight: self.metrics.begin_request(),
+            in_flight: Some(self.metrics.begin_request()),
             decision: "none",
             context: None,
             forward: None,
@@ -389,60 +390,30 @@ impl ProxyHttp for Hooks {
     /// Method and path: a query may hold codes and tokens.
     fn request_summary(&self, session: &Session, ctx: &Self::CTX) -> String {
         let head = session.req_header();
-        let path = self.without_scene(head.uri.path(), ctx);
+        let path = ctx.without_scene(head.uri.path());
         format!("{} {path} ({})", head.method, ctx.request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
-        let status = session
-            .response_written()
-            .map_or(0, |response| response.status.as_u16());
-        let elapsed = ctx.started.elapsed();
-        self.metrics
-            .end_request(ctx.decision, status, ctx.forward.is_some(), elapsed);
+        // An answer that goes on is not over yet, and has taken the session with it.
+        if ctx.in_flight.is_none() {
+            return;
+        }
+        let trace = ctx.trace.take();
         let head = session.req_header();
-        let site = ctx
-            .forward
-            .as_ref()
-            .map(|forward| forward.at.site)
-            .or(ctx.context.as_ref().and_then(|c| c.site));
-        let site = site
-            .and_then(|site| ctx.snapshot.settings.sites.get(site))
-            .map(|site| &*site.name);
-        let user = ctx.context.as_ref().and_then(RequestContext::identity);
-        let user = user.map(|user| &*user.session.person.id);
-        let error = error.map(|error| error.etype().as_str());
-        let trace_id = ctx.trace.as_mut().and_then(|trace| {
-            trace.end(&Answered {
-                status,
-                decision: ctx.decision,
-                site,
-                user,
-                error,
-            });
-            trace.id()
-        });
-        info!(
-            target: "access",
-            request_id = &*ctx.request_id,
-            client = ctx.context.as_ref().map(|context| context.address.to_string()),
-            host = ctx.context.as_ref().map(|context| &*context.host),
-            method = head.method.as_str(),
-            path = &*self.without_scene(head.uri.path(), ctx),
-            status,
-            decision = ctx.decision,
-            site,
-            user,
-            duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            bytes = session.body_bytes_sent(),
-            error,
-            trace_id,
-        );
+        let exchange = Exchange {
+            method: &head.method,
+            path: &ctx.without_scene(head.uri.path()),
+            status: status_of(session),
+            bytes: session.body_bytes_sent(),
+            error: error.map(|error| error.etype().as_str()),
+        };
+        ctx.end(&self.metrics, trace, &exchange);
     }
 }
 
 impl Hooks {
-    async fn answer_portal(&self, session: &mut Session, ctx: &mut RequestState, target: &str) -> Result<()> {
+    async fn answer_portal(&self, session: &mut Session, ctx: &mut Box<RequestState>, target: &str) -> Result<()> {
         let Some(context) = ctx.context.clone() else {
             return Error::e_explain(ErrorType::InternalError, "undecided");
         };
@@ -462,28 +433,23 @@ impl Hooks {
         self.write(session, ctx, response).await
     }
 
-    /// A path for the log: a ticket is named by the hash that the audit has, since whoever reads its scene could still
-    /// scan it, or end it. An application's ticket, which holds a scene and hides it, is left out.
-    fn without_scene<'p>(&self, path: &'p str, ctx: &RequestState) -> Cow<'p, str> {
-        if path.starts_with(APP_TICKETS) {
-            return Cow::Borrowed(APP_TICKETS);
-        }
-        let scenes = &ctx.snapshot.keyring.scenes;
-        match path.split('/').find(|segment| scenes.check(segment).is_ok()) {
-            Some(scene) => Cow::Owned(path.replace(scene, &ticket_hash(scene))),
-            None => Cow::Borrowed(path),
-        }
-    }
-
     /// Every answer of Menshen's own goes out here.
-    async fn write(&self, session: &mut Session, ctx: &RequestState, mut response: Response<Body>) -> Result<()> {
+    async fn write(
+        &self,
+        session: &mut Session,
+        ctx: &mut Box<RequestState>,
+        mut response: Response<Body>,
+    ) -> Result<()> {
         if let Some(hsts) = &ctx.snapshot.hsts
             && ctx.context.as_ref().is_some_and(|context| context.secure)
         {
             let headers = response.headers_mut();
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
-        bridge::write_response(session, response).await
+        if let Some(endless) = bridge::write_response(session, response).await? {
+            self.go_on(session, ctx, endless).await;
+        }
+        Ok(())
     }
 }
 
@@ -544,6 +510,4 @@ fn failure(error: &Error) -> Option<Code> {
     }
 }
 
-/// Sealed tickets are below.
-const APP_TICKETS: &str = "/.menshen/app/tickets/";
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
