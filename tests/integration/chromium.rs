@@ -101,13 +101,15 @@ fn read_code(screenshot: &[u8]) -> String {
 
 /// The text of an element, also while it is still fading in.
 pub(crate) async fn text_of(client: &Client, css: &str) -> String {
-    let element = client
-        .wait()
-        .at_most(PATIENCE)
-        .for_element(Locator::Css(css))
-        .await
-        .unwrap();
-    element.prop("textContent").await.unwrap().unwrap_or_default()
+    loop {
+        let element = client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        match element.unwrap().prop("textContent").await {
+            Ok(text) => return text.unwrap_or_default(),
+            // The page drew itself anew between the two.
+            Err(error) if error.is_stale_element_reference() => {}
+            Err(error) => panic!("{css} cannot be read: {error}"),
+        }
+    }
 }
 
 /// Clicks the button that says exactly this; people of other screens have digits in their numbers, too.

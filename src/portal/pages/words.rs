@@ -33,12 +33,16 @@ pub(super) fn with_words(script: &str, locale: Locale) -> String {
 /// The texts that a page says otherwise than its script.
 pub(super) fn said_otherwise(texts: &ScriptTexts, usual: &ScriptTexts) -> BTreeMap<&'static str, &'static str> {
     let both = said(texts).zip(said(usual));
-    both.filter_map(|(text, usual)| (text != usual).then_some(text)).collect()
+    both.filter_map(|(text, usual)| (text != usual).then_some(text))
+        .collect()
 }
 
 /// What the script says itself: the words of a code that waits to be scanned are on the page before.
 fn said(texts: &ScriptTexts) -> impl Iterator<Item = (&'static str, &'static str)> {
-    texts.entries().into_iter().filter(|(name, _)| !name.starts_with("pending"))
+    texts
+        .entries()
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("pending"))
 }
 
 /// The refusals that can reach a login page; any other shows the message that came with it.
