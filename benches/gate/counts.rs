@@ -1,6 +1,6 @@
 //! What can be counted instead of timed: the same on every run, whatever else the machine does.
 //!
-//! Without arguments: allocations of each part. With `--instructions`, under valgrind (`.ci/instructions` does it):
+//! Without arguments: allocations of each part, and the memory that a cached session holds. With `--instructions`, under valgrind (`.ci/instructions` does it):
 //! calls each part twenty times in [`hot_path`], of which callgrind writes one file for each part.
 
 #![allow(
@@ -17,6 +17,7 @@
 #[path = "../../tests/integration/support/mod.rs"]
 mod support;
 
+mod held;
 mod subjects;
 
 use allocation_counter::measure;
@@ -44,6 +45,13 @@ fn count() {
         } else {
             print(subject);
         }
+    }
+    if !instructions {
+        let (pieces, bytes) = held::sessions(&world);
+        println!(
+            "{:<45} {pieces:>6.1} pieces      {bytes:>9.0} bytes",
+            "held: a known session"
+        );
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Streams {
     /// Until the gateway has forgotten everybody who hung up; `None`: not within half a minute.
     pub freed_in: Option<f64>,
     resident_after: u64,
+    /// Some time later.
+    resident_at_rest: u64,
 }
 
 /// Confirms as fast as possible.
@@ -75,6 +77,10 @@ pub async fn measure(gateway: &Gateway, options: &Options) -> Streams {
     drop(streams);
     let begin = Instant::now();
     let freed = settled(gateway, 0.0).await;
+    let freed_in = freed.then(|| begin.elapsed().as_secs_f64());
+    let resident_after = memory(&[process]);
+    progress("memory is given back");
+    tokio::time::sleep(REST).await;
     Streams {
         open: wanted,
         opened_in,
@@ -84,8 +90,9 @@ pub async fn measure(gateway: &Gateway, options: &Options) -> Streams {
         scan,
         confirm,
         storm,
-        freed_in: freed.then(|| begin.elapsed().as_secs_f64()),
-        resident_after: memory(&[process]),
+        freed_in,
+        resident_after,
+        resident_at_rest: memory(&[process]),
     }
 }
 
@@ -233,8 +240,10 @@ impl Streams {
             )
             + &line("confirm to the event, in the storm", &self.storm.latencies)
             + &format!(
-                "  all hung up: forgotten {freed}, {} MiB stay with the allocator\n",
-                self.resident_after >> 20
+                "  all hung up: forgotten {freed}, {} MiB stay with the allocator, {} MiB after {} s\n",
+                self.resident_after >> 20,
+                self.resident_at_rest >> 20,
+                REST.as_secs()
             )
     }
 
@@ -263,6 +272,7 @@ impl Streams {
             },
             "forgotten_after_seconds": self.freed_in,
             "memory_bytes_after": self.resident_after,
+            "memory_bytes_at_rest": self.resident_at_rest,
         })
     }
 }
@@ -274,5 +284,7 @@ const WOKEN: usize = 200;
 const SCANNING: usize = 32;
 const CONFIRMING: usize = 64;
 const LOST_AFTER: Duration = Duration::from_secs(20);
+/// After everybody has hung up: longer than the gateway takes to give memory back.
+const REST: Duration = Duration::from_secs(90);
 /// Longer than a page's look at what other nodes did.
 const IDLE: Duration = Duration::from_secs(6);

@@ -34,6 +34,8 @@ pub struct SigningKey {
     encoding: EncodingKey,
     public: Jwk,
     kid: String,
+    /// Header of its assertions, encoded.
+    head: Arc<str>,
 }
 
 /// What one assertion says besides the person.
@@ -51,8 +53,25 @@ pub struct Context<'a> {
     pub expose_wechat_ids: bool,
     /// Life in seconds.
     pub ttl: i64,
+}
+
+/// A signed assertion without what can be said again: an eighth of its text.
+#[derive(Debug, Clone)]
+pub struct Assertion {
+    /// Header, encoded: the same for all of one key.
+    head: Arc<str>,
+    issue: Issue,
+    /// Encoded.
+    signature: Box<str>,
+}
+
+/// What makes one assertion another than the next about the same.
+#[derive(Debug, Clone, Copy)]
+struct Issue {
     /// Unix seconds.
-    pub now: i64,
+    at: i64,
+    /// 128 random bits.
+    id: Option<[u8; 16]>,
 }
 
 /// Who signs for a site.
@@ -110,36 +129,69 @@ impl SigningKeys {
         }
     }
 
-    /// Signs an assertion about `person`.
+    /// Signs an assertion about `person`; its text comes with it.
     ///
     /// # Errors
-    /// When no key of the wanted algorithm is active at `context.now`, or signing fails.
+    /// When no key of the wanted algorithm is active at `now` (Unix seconds), or signing fails.
     pub fn sign(
         &self,
         signer: &Signer,
         person: &Person,
         authentication: &Authentication,
         context: &Context<'_>,
-    ) -> Result<String, SigningError> {
-        let claims = Claims::new(person, authentication, context);
+        now: i64,
+    ) -> Result<(Assertion, String), SigningError> {
+        let issue = Issue {
+            at: now,
+            id: random_id(),
+        };
+        let claims = Claims::new(person, authentication, context, issue);
+        let sign = |head: Arc<str>, key: &EncodingKey, algorithm: Algorithm| {
+            let mut text = unsigned(&head, &claims)?;
+            let signature = jsonwebtoken::crypto::sign(text.as_bytes(), key, jwt_algorithm(algorithm));
+            let signature = signature.map_err(SigningError::Sign)?.into_boxed_str();
+            text.push('.');
+            text.push_str(&signature);
+            Ok((Assertion { head, issue, signature }, text))
+        };
         match signer {
             Signer::Shared(secret) => {
                 let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
-                let header = Header::new(jsonwebtoken::Algorithm::HS256);
-                jsonwebtoken::encode(&header, &claims, &key).map_err(SigningError::Sign)
+                sign(encoded_head(Algorithm::Hs256, None)?, &key, Algorithm::Hs256)
             }
             Signer::Installation(algorithm) => {
                 let keys = self.keys.load();
                 let key = keys
                     .iter()
                     .rev()
-                    .find(|key| key.algorithm == *algorithm && key.active_from <= context.now)
+                    .find(|key| key.algorithm == *algorithm && key.active_from <= now)
                     .ok_or(SigningError::NoKey(*algorithm))?;
-                let mut header = Header::new(jwt_algorithm(*algorithm));
-                header.kid = Some(key.kid.clone());
-                jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(SigningError::Sign)
+                sign(Arc::clone(&key.head), &key.encoding, *algorithm)
             }
         }
+    }
+}
+
+impl Assertion {
+    /// When it was signed, in Unix seconds.
+    pub fn issued_at(&self) -> i64 {
+        self.issue.at
+    }
+
+    /// Its text once more. Everything has to be as it was when it was signed, or the signature is another text's.
+    ///
+    /// # Errors
+    /// None that signing did not have.
+    pub fn text(
+        &self,
+        person: &Person,
+        authentication: &Authentication,
+        context: &Context<'_>,
+    ) -> Result<String, SigningError> {
+        let mut text = unsigned(&self.head, &Claims::new(person, authentication, context, self.issue))?;
+        text.push('.');
+        text.push_str(&self.signature);
+        Ok(text)
     }
 }
 
@@ -194,7 +246,9 @@ impl SigningKey {
         let kid = public.thumbprint(ThumbprintHash::SHA256).map_err(bad)?;
         public.common.public_key_use = Some(PublicKeyUse::Signature);
         public.common.key_id = Some(kid.clone());
+        let head = encoded_head(algorithm, Some(kid.clone()))?;
         Ok(Self {
+            head,
             algorithm,
             active_from,
             encoding,
@@ -245,16 +299,17 @@ struct WechatIds<'a> {
 }
 
 impl<'a> Claims<'a> {
-    fn new(person: &'a Person, authentication: &'a Authentication, context: &Context<'a>) -> Self {
+    fn new(person: &'a Person, authentication: &'a Authentication, context: &Context<'a>, issue: Issue) -> Self {
         let phone = person.phone.as_deref().filter(|_| context.expose_phone);
         Self {
             iss: context.issuer,
             aud: context.audience,
             sub: &person.id,
-            iat: context.now,
-            nbf: context.now - NOT_BEFORE,
-            exp: context.now + context.ttl,
-            jti: random_id(),
+            iat: issue.at,
+            nbf: issue.at - NOT_BEFORE,
+            exp: issue.at + context.ttl,
+            // Without randomness the empty text, which says that it is no identifier.
+            jti: issue.id.map(|id| URL_SAFE_NO_PAD.encode(id)).unwrap_or_default(),
             sid: context.sid,
             auth_time: authentication.time,
             amr: [authentication.method.as_str()],
@@ -297,17 +352,32 @@ fn pem_of(pkcs8: &[u8]) -> String {
     pem
 }
 
-/// 128 random bits. Without randomness the empty text, which says that it is no identifier.
-fn random_id() -> String {
+fn encoded_head(algorithm: Algorithm, kid: Option<String>) -> Result<Arc<str>, SigningError> {
+    let mut header = Header::new(jwt_algorithm(algorithm));
+    header.kid = kid;
+    let json = serde_json::to_vec(&header).map_err(|error| SigningError::Sign(error.into()))?;
+    Ok(URL_SAFE_NO_PAD.encode(json).into())
+}
+
+/// What is signed: RFC 7515 §5.1.
+fn unsigned(head: &str, claims: &Claims<'_>) -> Result<String, SigningError> {
+    let json = serde_json::to_vec(claims).map_err(|error| SigningError::Sign(error.into()))?;
+    let mut text = String::with_capacity(head.len() + json.len() * 4 / 3 + ROOM_FOR_SIGNATURE);
+    text.push_str(head);
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(json, &mut text);
+    Ok(text)
+}
+
+fn random_id() -> Option<[u8; 16]> {
     let mut bytes = [0_u8; 16];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map(|()| URL_SAFE_NO_PAD.encode(bytes))
-        .unwrap_or_default()
+    SystemRandom::new().fill(&mut bytes).ok().map(|()| bytes)
 }
 
 /// Clocks of upstreams may be behind by this much.
 const NOT_BEFORE: i64 = 30;
+/// Two points and 64 bytes, encoded; RSA's grows.
+const ROOM_FOR_SIGNATURE: usize = 90;
 
 #[cfg(test)]
 mod tests {
@@ -341,7 +411,7 @@ mod tests {
         }
     }
 
-    fn context(now: i64) -> Context<'static> {
+    fn context() -> Context<'static> {
         Context {
             issuer: "https://login.example",
             audience: "wiki.example",
@@ -349,7 +419,6 @@ mod tests {
             expose_phone: true,
             expose_wechat_ids: false,
             ttl: 300,
-            now,
         }
     }
 
@@ -371,9 +440,11 @@ mod tests {
                     &Signer::Installation(algorithm),
                     &person(),
                     &authentication(),
-                    &context(100),
+                    &context(),
+                    100,
                 )
-                .unwrap();
+                .unwrap()
+                .1;
             let header = jsonwebtoken::decode_header(&token).unwrap();
             let jwks = keys.jwks();
             let jwk = jwks.find(header.kid.as_deref().unwrap()).unwrap();
@@ -387,8 +458,9 @@ mod tests {
     fn claims_are_those_of_the_contract() {
         let signer = Signer::Shared("0123456789abcdef0123456789abcdef".to_owned().into());
         let token = SigningKeys::new(vec![])
-            .sign(&signer, &person(), &authentication(), &context(100))
-            .unwrap();
+            .sign(&signer, &person(), &authentication(), &context(), 100)
+            .unwrap()
+            .1;
         let key = DecodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
         let mut claims = verify(&token, &key, jsonwebtoken::Algorithm::HS256);
         assert_eq!(claims["jti"].as_str().unwrap().len(), 22);
@@ -403,11 +475,12 @@ mod tests {
         let context = Context {
             expose_phone: false,
             expose_wechat_ids: true,
-            ..context(100)
+            ..context()
         };
         let token = SigningKeys::new(vec![])
-            .sign(&signer, &person(), &authentication(), &context)
-            .unwrap();
+            .sign(&signer, &person(), &authentication(), &context, 100)
+            .unwrap()
+            .1;
         let claims = verify(&token, &key, jsonwebtoken::Algorithm::HS256);
         assert_eq!(claims["wechat"], json!({"appid": "wx1", "openid": "o1"}));
         assert!(claims.get("phone_number").is_none() && claims.get("phone_number_verified").is_none());
@@ -423,10 +496,32 @@ mod tests {
         assert_eq!(keys.jwks().keys.len(), 2);
         let kid_at = |now| {
             let signer = Signer::Installation(Algorithm::Es256);
-            let token = keys.sign(&signer, &person(), &authentication(), &context(now)).unwrap();
-            jsonwebtoken::decode_header(&token).unwrap().kid.unwrap()
+            let signed = keys
+                .sign(&signer, &person(), &authentication(), &context(), now)
+                .unwrap();
+            jsonwebtoken::decode_header(signed.1).unwrap().kid.unwrap()
         };
         assert_eq!((kid_at(999), kid_at(1_000)), kids);
+    }
+
+    #[test]
+    fn an_assertion_says_the_same_again() {
+        let key = |algorithm| SigningKey::new(algorithm, 0, &SigningKey::generate(algorithm).unwrap()).unwrap();
+        let keys = SigningKeys::new(vec![key(Algorithm::Es256), key(Algorithm::Rs256)]);
+        for signer in [
+            Signer::Installation(Algorithm::Es256),
+            Signer::Installation(Algorithm::Rs256),
+            Signer::Shared("0123456789abcdef0123456789abcdef".to_owned().into()),
+        ] {
+            let sign = |now| {
+                keys.sign(&signer, &person(), &authentication(), &context(), now)
+                    .unwrap()
+            };
+            let (first, text) = sign(100);
+            let (second, _) = sign(100);
+            assert_eq!(first.text(&person(), &authentication(), &context()).unwrap(), text);
+            assert_ne!(second.text(&person(), &authentication(), &context()).unwrap(), text);
+        }
     }
 
     #[test]

@@ -4,14 +4,14 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::Settings;
 use crate::config::settings::{Algorithm, Site};
-use crate::identity::assertion::{Context, Signer, SigningError, SigningKeys};
+use crate::identity::assertion::{Assertion, Context, Signer, SigningError, SigningKeys};
 use crate::identity::headers::{self, BadHeaderName, HeaderPlan};
 use crate::identity::person::{Authentication, Person};
 
 /// How a site wants to be told about people.
 #[derive(Debug, Clone)]
 pub struct SitePlan {
-    headers: HeaderPlan,
+    identity: HeaderPlan,
     assertion_header: HeaderName,
     signer: Signer,
     issuer: String,
@@ -26,8 +26,6 @@ pub struct SitePlan {
 pub struct Outgoing {
     /// Identity headers and the assertion, in the order of sending.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// When the assertion must be signed anew, in Unix seconds: half of its life.
-    pub refresh_at: i64,
 }
 
 /// The configuration names a header that is none, or HS256 without a secret; `check` reports both.
@@ -54,7 +52,7 @@ impl SitePlan {
         };
         let assertion_header = headers::name(&settings.identity.assertion_header)?;
         Ok(Self {
-            headers: HeaderPlan::of(&site.headers)?,
+            identity: HeaderPlan::of(&site.headers)?,
             assertion_header,
             signer,
             issuer: settings.issuer().to_owned(),
@@ -69,33 +67,56 @@ impl SitePlan {
     ///
     /// # Errors
     /// See [`SigningError`].
-    pub fn build(
+    pub fn sign(
         &self,
         keys: &SigningKeys,
         person: &Person,
         authentication: &Authentication,
         sid: &str,
         now: i64,
+    ) -> Result<(Assertion, Outgoing), SigningError> {
+        let (assertion, text) = keys.sign(&self.signer, person, authentication, &self.context(sid), now)?;
+        Ok((assertion, self.headers(person, authentication, sid, text)))
+    }
+
+    /// Builds the headers with an assertion that was signed for the same session by the same plan.
+    ///
+    /// # Errors
+    /// See [`Assertion::text`].
+    pub fn build(
+        &self,
+        assertion: &Assertion,
+        person: &Person,
+        authentication: &Authentication,
+        sid: &str,
     ) -> Result<Outgoing, SigningError> {
-        let context = Context {
+        let text = assertion.text(person, authentication, &self.context(sid))?;
+        Ok(self.headers(person, authentication, sid, text))
+    }
+
+    /// When an assertion must be signed anew, in Unix seconds: after half of its life.
+    pub fn refresh_at(&self, assertion: &Assertion) -> i64 {
+        assertion.issued_at() + self.ttl / 2
+    }
+
+    fn context<'a>(&'a self, sid: &'a str) -> Context<'a> {
+        Context {
             issuer: &self.issuer,
             audience: &self.audience,
             sid,
             expose_phone: self.expose_phone,
             expose_wechat_ids: self.expose_wechat_ids,
             ttl: self.ttl,
-            now,
-        };
-        let assertion = keys.sign(&self.signer, person, authentication, &context)?;
+        }
+    }
+
+    fn headers(&self, person: &Person, authentication: &Authentication, sid: &str, assertion: String) -> Outgoing {
         let mut headers = self.identity(person, authentication, sid);
         if let Ok(mut value) = HeaderValue::try_from(assertion) {
             value.set_sensitive(true);
             headers.push((self.assertion_header.clone(), value));
         }
-        Ok(Outgoing {
-            headers,
-            refresh_at: now + self.ttl / 2,
-        })
+        Outgoing { headers }
     }
 
     /// The identity headers alone, without an assertion.
@@ -105,11 +126,11 @@ impl SitePlan {
         authentication: &Authentication,
         sid: &str,
     ) -> Vec<(HeaderName, HeaderValue)> {
-        self.headers.build(person, authentication, sid, self.expose_phone)
+        self.identity.build(person, authentication, sid, self.expose_phone)
     }
 
     /// Names that this site's upstream may receive from Menshen.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.headers.names().chain(std::iter::once(&self.assertion_header))
+        self.identity.names().chain(std::iter::once(&self.assertion_header))
     }
 }

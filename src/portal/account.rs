@@ -26,7 +26,7 @@ use crate::portal::problem::Problem;
 use crate::portal::query::Query;
 use crate::portal::tickets::json_or_form;
 use crate::portal::{Inner, require_same_origin};
-use crate::session::cache::CachedSession;
+use crate::session::cached::CachedSession;
 use crate::store::{IdentityRow, SessionFilter, SessionRow, User, public_session_id};
 use crate::telemetry::audit::{AuditEvent, AuditKind};
 

@@ -13,7 +13,7 @@ use crate::login::phone::Caller;
 use crate::portal::code::Code;
 use crate::portal::problem::Problem;
 use crate::portal::texts::negotiate;
-use crate::session::cache::CachedSession;
+use crate::session::cached::CachedSession;
 use crate::session::cookie::LANGUAGE_COOKIE;
 
 /// One request, read once. Shared by extension.

@@ -30,7 +30,7 @@ use crate::portal::pages::{
 use crate::portal::problem::{Problem, Style};
 use crate::portal::relay::Relays;
 use crate::portal::texts::Texts;
-use crate::session::cache::CachedSession;
+use crate::session::cached::CachedSession;
 use crate::session::cookie::CookieNames;
 use crate::session::registry::Registry;
 

@@ -12,7 +12,7 @@ use crate::portal::Inner;
 use crate::portal::code::Code;
 use crate::portal::context::{Bearer, RequestContext};
 use crate::portal::problem::Problem;
-use crate::session::cache::CachedSession;
+use crate::session::cached::CachedSession;
 use crate::session::tokens::NEVER;
 
 #[derive(Debug, Serialize)]

@@ -340,8 +340,10 @@ fn pass(snapshot: &Snapshot, context: &RequestContext, at: At, identified: bool)
     }
     if let Some(cached) = context.identity().filter(|_| identified) {
         let now = snapshot.portal.inner().login.clock.now();
-        let outgoing = cached
-            .outgoing(at.site, snapshot.generation, plan, &snapshot.keyring.signing, now)
+        let keys = &snapshot.keyring.signing;
+        let outgoing = snapshot
+            .registry
+            .outgoing(cached, at.site, snapshot.generation, plan, keys)
             .map_err(|error| {
                 warn!(request_id = &*context.request_id, %error, "no assertion, request refused");
                 Code::NotReady

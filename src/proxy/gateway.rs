@@ -355,6 +355,7 @@ async fn keep_clean(snapshot: Arc<ArcSwap<Snapshot>>, mut stopping: watch::Recei
         let snapshot = snapshot.load_full();
         let portal = snapshot.portal.inner();
         snapshot.registry.unused().sweep(portal.login.clock.now());
+        snapshot.registry.sweep();
         snapshot.registry.tokens().flush().await;
         portal.login.sweep().await;
     }

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use allocation_counter::measure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -289,6 +290,53 @@ async fn who_has_connected_when_a_stop_comes_is_answered() {
     let answer = read_answer(&mut fresh).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     stopping.await.unwrap();
+}
+
+/// All that the gateway holds for it, from the socket on; the test's own end is counted with it.
+#[test]
+fn a_waiting_page_takes_less_than_twelve_kibibytes() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let rig = runtime.block_on(Rig::start(OK, "http://127.0.0.1:1"));
+    let requests: Vec<String> = (0..60).map(|_| runtime.block_on(waiting(&rig))).collect();
+    let open = |requests: &[String]| {
+        let mut open = Vec::with_capacity(requests.len());
+        let held = measure(|| {
+            for request in requests {
+                open.push(runtime.block_on(async {
+                    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+                    stream.write_all(request.as_bytes()).await.unwrap();
+                    let mut read = [0; 1024];
+                    let mut length = 0;
+                    while !String::from_utf8_lossy(&read[..length]).contains("pending") {
+                        length += stream.read(&mut read[length..]).await.unwrap();
+                    }
+                    stream
+                }));
+            }
+        });
+        (open, usize::try_from(held.bytes_current).unwrap())
+    };
+    let (first, rest) = requests.split_at(10);
+    // Tables grow, pages of the store are read.
+    let _first = open(first);
+    let (_rest, held) = open(rest);
+    let each = held / rest.len();
+    assert!(each < 12 * 1024, "{each} bytes");
+}
+
+/// The request for the stream of a new page.
+async fn waiting(rig: &Rig) -> String {
+    let page = rig
+        .send("GET /.menshen/login HTTP/1.1\r\nHost: app.test\r\nAccept: text/html\r\n\r\n")
+        .await;
+    let cookie = page.split("menshen-ticket=").nth(1).unwrap();
+    let (value, rest) = cookie.split_once(';').unwrap();
+    let id = rest.split("/.menshen/tickets/").nth(1).unwrap();
+    let id = id.split(';').next().unwrap();
+    format!("GET /.menshen/tickets/{id}/events HTTP/1.1\r\nHost: app.test\r\nCookie: menshen-ticket={value}\r\n\r\n")
 }
 
 #[tokio::test]

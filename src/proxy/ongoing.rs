@@ -1,8 +1,8 @@
 //! Answers without an end, from their head on.
 //!
-//! Inside Pingora such an answer holds all that it takes to pass a request on, and the request itself: some forty kilobytes
-//! for as long as a page waits, which is minutes, and thousands wait at a time. So the connection (HTTP/1.1) or the
-//! stream (HTTP/2) is taken out of Pingora's session when the head is written, and goes on with the body alone.
+//! Inside Pingora such an answer holds all that it takes to pass a request on, and the request itself: some forty
+//! kilobytes for as long as a page waits, which is minutes, and thousands wait at a time. So the connection (HTTP/1.1) or
+//! the stream (HTTP/2) is taken out of Pingora's session when the head is written, and goes on with the body alone.
 
 use std::io::{Cursor, Error, ErrorKind};
 use std::time::Duration;

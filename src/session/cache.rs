@@ -3,62 +3,36 @@
 //! A hit costs one hash of the cookie and one lookup; a miss costs one AEAD opening and no store. The cache is never the
 //! only copy: what is evicted comes back from the cookie. Keys cover the host, because a cookie is good for one host.
 
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use crate::identity::assertion::{SigningError, SigningKeys};
-use crate::identity::outgoing::{Outgoing, SitePlan};
+use crate::session::cached::{CachedSession, Standing};
 use crate::session::revocation::Revocations;
 use crate::session::seal::SealingRing;
-use crate::session::token::{Limits, Session, SessionId};
+use crate::session::token::{Limits, Session};
 
 /// Opened sessions by cookie and host.
 #[derive(Debug)]
 pub struct SessionCache {
-    entries: moka::sync::Cache<[u8; 32], Arc<CachedSession>>,
+    entries: Cache<Key, Arc<CachedSession>, Bytes, BuildHasherDefault<Unchanged>>,
+    swept_at: AtomicI64,
 }
 
-/// One opened session.
-#[derive(Debug)]
-pub struct CachedSession {
-    /// What the cookie says.
-    pub session: Session,
-    /// `sid` of assertions.
-    pub sid: String,
-    /// It came by a bearer token, not by a cookie.
-    pub bearer: Option<Bearer>,
-    checked: AtomicU64,
-    used: AtomicBool,
-    outgoing: ArcSwap<Vec<Prepared>>,
-}
+/// Half of a SHA-256. Who wants to be taken for another finds a second cookie with the same 128 bits, or does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key([u8; 16]);
 
-/// What a bearer token has besides what every session has.
-#[derive(Debug)]
-pub struct Bearer {
-    /// Row in the store.
-    pub id: String,
-    /// By what revocations name it.
-    pub revoked_as: SessionId,
-    /// Audiences of the sites that it is for; `None`: every site.
-    pub sites: Option<Vec<String>>,
-    /// A login gave it, so that it ends with the session of that login.
-    pub of_login: bool,
-    /// The last end of all sessions of its user that was known before the user was read, in Unix seconds.
-    pub settled: Option<i64>,
-    /// The last use that was noted, in Unix seconds.
-    pub(super) noted: AtomicI64,
-}
-
-/// Headers for one site under one generation of the settings.
 #[derive(Debug, Clone)]
-struct Prepared {
-    site: usize,
-    generation: u64,
-    outgoing: Arc<Outgoing>,
-}
+struct Bytes;
+
+/// What is a hash already.
+#[derive(Debug, Default)]
+struct Unchanged(u64);
 
 /// What became of a cookie.
 #[derive(Debug, Clone)]
@@ -72,10 +46,37 @@ pub enum Found {
 }
 
 impl SessionCache {
-    /// Room for `capacity` sessions; each takes about a kilobyte.
-    pub fn new(capacity: u64) -> Self {
+    /// Room for so many bytes; a session takes less than a kilobyte.
+    pub fn new(bytes: u64) -> Self {
+        let sessions = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
         Self {
-            entries: moka::sync::Cache::builder().max_capacity(capacity).build(),
+            entries: Cache::with(
+                sessions,
+                bytes,
+                Bytes,
+                BuildHasherDefault::default(),
+                DefaultLifecycle::default(),
+            ),
+            swept_at: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets, every few minutes, what was not asked for since the last time: its assertion is over, and to open the
+    /// cookie again costs a tenth of signing the next.
+    pub fn sweep(&self, now: i64) {
+        if now.saturating_sub(self.swept_at.load(Ordering::Relaxed)) >= SWEEP_EVERY {
+            self.swept_at.store(now, Ordering::Relaxed);
+            self.entries.retain(|_, entry| entry.was_touched());
         }
     }
 
@@ -91,9 +92,12 @@ impl SessionCache {
         cookie: &[u8],
         now: i64,
     ) -> Found {
-        let key = key(host, cookie);
+        let key = Key::of(host, cookie);
         let entry = match self.entries.get(&key) {
-            Some(entry) => entry,
+            Some(entry) => {
+                entry.touch();
+                entry
+            }
             None => {
                 let Some(session) = Session::open(ring, name, host, cookie) else {
                     return Found::Dead;
@@ -114,7 +118,7 @@ impl SessionCache {
             Standing::Good if !entry.session.groups_left_out => Found::Live(entry),
             Standing::Good | Standing::Outdated => Found::Outdated(Box::new(entry.session.clone())),
             Standing::Dead => {
-                self.entries.invalidate(&key);
+                self.entries.remove(&key);
                 Found::Dead
             }
         }
@@ -127,135 +131,53 @@ impl SessionCache {
             known_at,
             ..session
         }));
-        self.entries.insert(key(host, cookie), Arc::clone(&entry));
+        self.entries.insert(Key::of(host, cookie), Arc::clone(&entry));
         entry
     }
 }
 
-impl CachedSession {
-    /// Around an opened session.
-    pub fn new(session: Session) -> Self {
-        Self::of(session, None)
-    }
-
-    /// Around what a bearer token stands for.
-    pub fn of_token(session: Session, bearer: Bearer) -> Self {
-        Self::of(session, Some(bearer))
-    }
-
-    fn of(session: Session, bearer: Option<Bearer>) -> Self {
-        let sid = session.id.public();
-        Self {
-            session,
-            sid,
-            bearer,
-            checked: AtomicU64::new(u64::MAX),
-            used: AtomicBool::new(false),
-            outgoing: ArcSwap::default(),
-        }
-    }
-
-    /// The headers for a site: built once, signed anew after half of the assertion's life.
-    ///
-    /// # Errors
-    /// See [`SigningError`].
-    pub fn outgoing(
-        &self,
-        site: usize,
-        generation: u64,
-        plan: &SitePlan,
-        keys: &SigningKeys,
-        now: i64,
-    ) -> Result<Arc<Outgoing>, SigningError> {
-        let prepared = self.outgoing.load();
-        let fits = |prepared: &&Prepared| prepared.site == site && prepared.generation == generation;
-        if let Some(found) = prepared.iter().find(fits)
-            && now < found.outgoing.refresh_at
-        {
-            return Ok(Arc::clone(&found.outgoing));
-        }
-        let outgoing =
-            Arc::new(plan.build(keys, &self.session.person, &self.session.authentication, &self.sid, now)?);
-        let mut next: Vec<Prepared> = prepared
-            .iter()
-            .filter(|other| other.generation == generation && other.site != site)
-            .cloned()
-            .collect();
-        next.push(Prepared {
-            site,
-            generation,
-            outgoing: Arc::clone(&outgoing),
-        });
-        // Two requests may sign at once; the later one stays, and both assertions are good.
-        self.outgoing.store(Arc::new(next));
-        Ok(outgoing)
-    }
-
-    /// True once: for the first request that brings this cookie.
-    pub fn is_first_use(&self) -> bool {
-        // Read first: a write by every request would have all cores fight for one line.
-        !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
-    }
-
-    /// Whether what was admitted by it must end now, though its time is not over.
-    pub fn is_over(&self, revocations: &Revocations) -> bool {
-        match self.revoked(revocations) {
-            Standing::Good => false,
-            Standing::Dead => true,
-            // What is known of a person can be read anew; what a token is worth then is for its next request.
-            Standing::Outdated => self.bearer.as_ref().is_some_and(|bearer| {
-                !bearer.of_login && revocations.all_ended_at(&self.session.person.id) > bearer.settled
-            }),
-        }
-    }
-
-    pub(super) fn check(&self, revocations: &Revocations) -> Standing {
-        // Read before the lookup: a revocation that comes in between raises the epoch and is seen the next time.
-        let epoch = revocations.epoch();
-        if self.checked.load(Ordering::Acquire) == epoch {
-            return Standing::Good;
-        }
-        let standing = self.revoked(revocations);
-        if matches!(standing, Standing::Good) {
-            self.checked.store(epoch, Ordering::Release);
-        }
-        standing
-    }
-
-    fn revoked(&self, revocations: &Revocations) -> Standing {
-        let session = &self.session;
-        let (dead, unsettled) = match &self.bearer {
-            None => (revocations.covers(session), false),
-            Some(bearer) if bearer.of_login => (
-                revocations.names(&bearer.revoked_as) || revocations.covers(session),
-                false,
-            ),
-            // An operator handed it out: the end of all logins of its user is not its end, but the user's may be.
-            Some(bearer) => (revocations.names(&bearer.revoked_as), revocations.unsettles(session)),
-        };
-        match dead {
-            true => Standing::Dead,
-            false if unsettled || revocations.outdates(session) => Standing::Outdated,
-            false => Standing::Good,
-        }
+impl Key {
+    fn of(host: &str, cookie: &[u8]) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(host.as_bytes());
+        context.update(&[0]);
+        context.update(cookie);
+        let mut key = [0_u8; 16];
+        key.copy_from_slice(&context.finish().as_ref()[..16]);
+        Self(key)
     }
 }
 
-pub(super) enum Standing {
-    Good,
-    Outdated,
-    Dead,
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
 }
 
-fn key(host: &str, cookie: &[u8]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    context.update(host.as_bytes());
-    context.update(&[0]);
-    context.update(cookie);
-    let mut key = [0_u8; 32];
-    key.copy_from_slice(context.finish().as_ref());
-    key
+impl Hasher for Unchanged {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
+
+impl Weighter<Key, Arc<CachedSession>> for Bytes {
+    fn weight(&self, _: &Key, session: &Arc<CachedSession>) -> u64 {
+        (session.weight() + PLACE) as u64
+    }
+}
+
+/// In the table and the list of the cache, and what an `Arc` counts with.
+const PLACE: usize = 80;
+/// Of a person with a name, a number and two groups.
+const USUAL_BYTES: u64 = 850;
+/// Seconds; twice the half of an assertion's usual life.
+const SWEEP_EVERY: i64 = 300;
 
 #[cfg(test)]
 mod tests {
@@ -305,7 +227,7 @@ mod tests {
         Fixture {
             ring,
             revocations: Revocations::default(),
-            cache: SessionCache::new(100),
+            cache: SessionCache::new(1 << 20),
             session,
             cookie,
         }
@@ -334,6 +256,46 @@ mod tests {
         );
         assert!(Arc::ptr_eq(&one, &two));
         assert_eq!(one.session, fixture.session);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten_and_what_somebody_does_is_not() {
+        let fixture = fixture();
+        let first = fixture.find("a.example", 1).unwrap();
+        fixture.cache.sweep(1_000);
+        assert!(Arc::ptr_eq(&first, &fixture.find("a.example", 2).unwrap()));
+        // Too early to look again.
+        fixture.cache.sweep(1_000 + SWEEP_EVERY - 1);
+        fixture.cache.sweep(1_000 + SWEEP_EVERY);
+        assert_eq!(fixture.cache.len(), 1, "it was asked for");
+        fixture.cache.sweep(1_000 + 2 * SWEEP_EVERY);
+        assert!(fixture.cache.is_empty());
+        assert!(fixture.find("a.example", 3).is_some(), "it comes back from its cookie");
+    }
+
+    #[test]
+    fn what_is_cached_keeps_within_its_bytes() {
+        let fixture = fixture();
+        let cache = SessionCache::new(100 * USUAL_BYTES);
+        for _ in 0..1_000 {
+            let session = Session {
+                id: SessionId::random().unwrap(),
+                ..fixture.session.clone()
+            };
+            let cookie = session.seal(&fixture.ring, "menshen", "a.example", 0).unwrap();
+            let cookie = cookie.as_bytes();
+            let found = cache.find(
+                &fixture.ring,
+                &fixture.revocations,
+                LIMITS,
+                "menshen",
+                "a.example",
+                cookie,
+                1,
+            );
+            assert!(matches!(found, Found::Live(_)));
+        }
+        assert!((50..200).contains(&cache.len()), "{}", cache.len());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod cache;
+pub mod cached;
 pub mod cookie;
 pub mod registry;
 pub mod revocation;

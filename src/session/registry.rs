@@ -11,7 +11,10 @@ use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
 use crate::config::Settings;
-use crate::session::cache::{CachedSession, Found, SessionCache};
+use crate::identity::assertion::{SigningError, SigningKeys};
+use crate::identity::outgoing::{Outgoing, SitePlan};
+use crate::session::cache::{Found, SessionCache};
+use crate::session::cached::{CachedSession, Ready};
 use crate::session::cookie::CookieNames;
 use crate::session::revocation::{Revocations, Revoked};
 use crate::session::seal::SealingRing;
@@ -34,6 +37,7 @@ pub struct Registry {
     /// How old the knowledge of revocations may be, in seconds.
     tolerance: i64,
     cache: Arc<SessionCache>,
+    ready: Arc<Ready>,
     revocations: Arc<Revocations>,
     /// Number of the last revocation that was read.
     seen: Arc<AtomicI64>,
@@ -75,7 +79,8 @@ impl Registry {
             cookie_name: names.session.clone(),
             limits: limits(settings),
             tolerance: tolerance(settings),
-            cache: Arc::new(SessionCache::new(CACHED_SESSIONS)),
+            cache: Arc::new(SessionCache::new(CACHE_BYTES)),
+            ready: Arc::default(),
             revocations,
             seen: Arc::default(),
             changed,
@@ -101,8 +106,9 @@ impl Registry {
             cache: if same_name {
                 Arc::clone(&self.cache)
             } else {
-                Arc::new(SessionCache::new(CACHED_SESSIONS))
+                Arc::new(SessionCache::new(CACHE_BYTES))
             },
+            ready: Arc::clone(&self.ready),
             revocations: Arc::clone(&self.revocations),
             seen: Arc::clone(&self.seen),
             changed: Arc::clone(&self.changed),
@@ -172,6 +178,26 @@ impl Registry {
                 Lookup::Unverifiable
             }
         }
+    }
+
+    /// The headers that a site (by its place in the settings of `generation`) gets about a session that was found.
+    ///
+    /// # Errors
+    /// See [`SigningError`].
+    pub fn outgoing(
+        &self,
+        found: &Arc<CachedSession>,
+        site: usize,
+        generation: u64,
+        plan: &SitePlan,
+        keys: &SigningKeys,
+    ) -> Result<Arc<Outgoing>, SigningError> {
+        found.outgoing(&self.ready, site, generation, plan, keys, self.clock.now())
+    }
+
+    /// Forgets sessions that nobody has asked for for minutes.
+    pub fn sweep(&self) {
+        self.cache.sweep(self.clock.now());
     }
 
     /// Whether a session that was found still holds, for what was admitted by it and goes on. The idle limit is not
@@ -386,8 +412,9 @@ impl From<User> for crate::identity::person::Person {
     }
 }
 
-/// About a kilobyte each.
-const CACHED_SESSIONS: u64 = 100_000;
+/// Of sessions that were used within minutes: a million, so that a node with as many users does not open cookies all the
+/// time.
+const CACHE_BYTES: u64 = 1 << 30;
 /// Revocations that are read at once.
 const PAGE: u32 = 10_000;
 /// Twice within the second in which a revocation must arrive.

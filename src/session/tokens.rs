@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use crate::identity::person::{Authentication, Method};
 use crate::session::bearer::TokenHash;
-use crate::session::cache::{Bearer, CachedSession, Standing};
+use crate::session::cached::{Bearer, CachedSession, Standing};
 use crate::session::revocation::Revocations;
 use crate::session::token::{Session, SessionId};
 use crate::store::{Store, StoreError, TokenKind, TokenRow, User, token_subject};
@@ -247,7 +247,7 @@ fn represent(row: TokenRow, user: User, settled: Option<i64>, now: i64) -> Optio
 
 /// `expires_at` of a token that does not end: later than any clock, and far from overflowing.
 pub const NEVER: i64 = i64::MAX / 4;
-/// About a kilobyte each.
+/// Less than a kilobyte each.
 const KNOWN_TOKENS: u64 = 100_000;
 /// Shorter than the store keeps a revocation of a token or a user.
 const KNOWN_FOR: Duration = Duration::from_secs(12 * 3_600);

@@ -48,5 +48,6 @@ mod traces;
 mod upstream_tls;
 mod upstreams;
 mod users;
+mod waiting;
 mod web_login;
 mod wechat_fails;

@@ -4,6 +4,7 @@ mod parts;
 mod tickets;
 mod whole;
 
+pub use parts::session;
 pub use tickets::Tickets;
 
 use crate::support::World;

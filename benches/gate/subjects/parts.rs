@@ -151,7 +151,7 @@ fn cookies() -> Vec<Subject> {
     let (ring, _) = seal();
     let sealed = session();
     vec![
-        look("hit", 1000, false, |found| matches!(found, Found::Live(_))),
+        look("hit", 1 << 20, false, |found| matches!(found, Found::Live(_))),
         // Without room, every look is the first.
         look("miss", 0, false, |found| matches!(found, Found::Live(_))),
         look("forged", 0, true, |found| matches!(found, Found::Dead)),

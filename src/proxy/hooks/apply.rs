@@ -179,8 +179,11 @@ impl Hooks {
         let session = context.identity().cloned().filter(|_| identified);
         let identity = match (&session, snapshot.plans.get(at.site)) {
             (Some(cached), Some(plan)) => {
-                let now = snapshot.portal.inner().login.clock.now();
-                match cached.outgoing(at.site, snapshot.generation, plan, &snapshot.keyring.signing, now) {
+                let keys = &snapshot.keyring.signing;
+                match snapshot
+                    .registry
+                    .outgoing(cached, at.site, snapshot.generation, plan, keys)
+                {
                     Ok(outgoing) => Some(outgoing),
                     Err(error) => {
                         warn!(request_id = &*ctx.request_id, %error, "no assertion, request refused");

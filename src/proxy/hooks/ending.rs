@@ -1,5 +1,5 @@
-//! The end of an exchange: counted, logged, traced. It comes when Pingora says so, or later: an answer without an end goes
-//! on after Pingora is through with the request.
+//! The end of an exchange: counted, logged, traced. It comes when Pingora says so, or later: an answer without an end
+//! goes on after Pingora is through with the request.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -37,7 +37,7 @@ use crate::proxy::outgoing::{Forwarding, Returning};
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::Lease;
 use crate::proxy::watch::{self, Patience};
-use crate::session::cache::CachedSession;
+use crate::session::cached::CachedSession;
 use crate::telemetry::metrics::{InFlight, Metrics};
 use crate::telemetry::traces::{self, RequestTrace, Traces};
 

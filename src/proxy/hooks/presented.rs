@@ -13,7 +13,7 @@ use crate::proxy::cookies::{self, Found};
 use crate::proxy::outgoing::own_bearer;
 use crate::proxy::snapshot::Snapshot;
 use crate::session::bearer::TokenHash;
-use crate::session::cache::CachedSession;
+use crate::session::cached::CachedSession;
 use crate::session::registry::Lookup;
 use crate::session::tokens::{LookedUp, Recalled};
 

@@ -7,7 +7,7 @@ use http::{Request, StatusCode, Version};
 use tokio::sync::mpsc;
 
 use super::recorder::{Play, plain};
-use super::stage::{ALICE, HOST, NAVIGATION, Stage};
+use super::stage::{ALICE, HOST, NAVIGATION, PORTAL, Stage};
 use super::wire::{PATIENCE, tls};
 
 struct Client {
@@ -170,6 +170,43 @@ async fn events_arrive_one_by_one() {
     while let Some(data) = stream.data().await {
         assert!(data.unwrap().is_empty());
     }
+}
+
+/// A page waits on one stream of a connection, of which others are used.
+#[tokio::test]
+async fn a_waiting_page_is_told_and_the_connection_goes_on() {
+    let stage = Stage::https().await;
+    let ticket = stage.ticket("/").await;
+    let mut client = Client::open(&stage).await;
+    let target = format!("/.menshen/tickets/{}/events", ticket.id);
+    let events = get(&target).header("cookie", &ticket.cookies);
+    let response = client.start(events.header("accept", "text/event-stream"), None).await;
+    let (head, mut stream) = response.await.unwrap().into_parts();
+    assert_eq!(head.status, 200);
+    assert!(!head.headers.contains_key("transfer-encoding") && !head.headers.contains_key("connection"));
+    let cancel = Request::post(format!("https://{HOST}/.menshen/tickets/{}/cancel", ticket.id))
+        .header("cookie", &ticket.cookies)
+        .header("content-type", "application/json")
+        .header("sec-fetch-site", "same-origin");
+    let app = stage.world.app_id();
+    let code = stage.world.sandbox.login_code(app, ALICE).unwrap();
+    let scan = serde_json::json!({ "scene": ticket.id, "code": code });
+    let portal = stage.world.authority(PORTAL);
+    let scanned = stage.post(&portal, "/.menshen/phone/scan", "", &scan).await;
+    assert_eq!(scanned.status, 200, "{}", scanned.text());
+    assert_eq!(client.ask(cancel, Some(b"{}")).await.unwrap().status, 204);
+    let mut told = String::new();
+    while let Some(data) = tokio::time::timeout(PATIENCE, stream.data())
+        .await
+        .expect("an end in time")
+    {
+        let data = data.unwrap();
+        let _ = stream.flow_control().release_capacity(data.len());
+        told += &String::from_utf8_lossy(&data);
+    }
+    let at = ["pending", "scanned", "cancelled"].map(|status| told.find(&format!("\"status\":\"{status}\"")));
+    assert!(at.is_sorted() && at.iter().all(Option::is_some), "{told}");
+    assert_eq!(client.ask(get("/public/"), None).await.unwrap().status, 200);
 }
 
 #[tokio::test]
